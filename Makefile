@@ -1,0 +1,109 @@
+# perdure: everything a developer runs, by name. `make help` lists it.
+# The first target that needs it creates .venv from requirements.lock (every file checked against its hash).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null)
+VENV := .venv
+BENCH_VENV := .venv-bench
+BIN := $(VENV)/bin
+
+# Extra arguments, as in: make test PYTEST_ARGS="-k cron -x"
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+# The reader is told what is happening: a first installation takes the better part of a minute.
+# $(call install,VENV,LOCK): an environment holding exactly what LOCK pins.
+define install
+@$(PYTHON) -c 'import sys; sys.exit("perdure needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+@echo "==> $(1): installing $(2)"
+@$(if $(UV),\
+$(UV) venv --quiet --allow-existing --python $(PYTHON) $(1) && \
+$(UV) pip sync --quiet --require-hashes --python $(1)/bin/python $(2),\
+$(PYTHON) -m venv $(1) && \
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2))
+@touch $@
+endef
+
+# $(call develop,VENV): perdure itself, editable. No dependency and no build tool is resolved here:
+# hatchling and editables come from the lock, so nothing unpinned is ever fetched.
+define develop
+@echo "==> $(1): installing perdure (editable)"
+@$(if $(UV),\
+$(UV) pip install --quiet --no-deps --no-build-isolation --python $(1)/bin/python --editable .,\
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .)
+@touch $@
+endef
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+.PHONY: venv
+venv: $(VENV)/.developed ## create or refresh .venv
+
+$(VENV)/.locked: requirements.lock
+	$(call install,$(VENV),requirements.lock)
+
+$(VENV)/.developed: $(VENV)/.locked pyproject.toml
+	$(call develop,$(VENV))
+
+.PHONY: demo
+demo: venv ## the main job end to end: orders, a SIGKILL in the middle, the evidence
+	$(BIN)/perdure demo
+
+.PHONY: test
+test: venv ## run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: venv ## lint, format, types (mypy and pyright), import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache --no-logo
+
+.PHONY: fmt
+fmt: venv ## format the source and fix what ruff can fix
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+$(BENCH_VENV)/.locked: bench/requirements.lock
+	$(call install,$(BENCH_VENV),bench/requirements.lock)
+
+$(BENCH_VENV)/.developed: $(BENCH_VENV)/.locked pyproject.toml
+	$(call develop,$(BENCH_VENV))
+
+# Restate's server comes as an npm package; where it has no build for the machine, npm leaves it out.
+bench/node_modules/.installed: bench/package-lock.json $(BENCH_VENV)/.locked
+	@echo "==> bench/node_modules: installing bench/package-lock.json"
+	@PATH="$(CURDIR)/$(BENCH_VENV)/bin:$$PATH" npm ci --prefix bench --ignore-scripts --no-audit --no-fund --loglevel=error
+	@mkdir -p $(@D) && touch $@
+
+.PHONY: bench
+bench: $(BENCH_VENV)/.developed bench/node_modules/.installed ## measure perdure beside its peers (in an environment of its own)
+	$(BENCH_VENV)/bin/python -m bench $(BENCH_ARGS)
+
+# The locks carry hashes and no addresses, so that any registry or mirror serves them.
+# --upgrade takes the newest versions that pyproject.toml admits.
+.PHONY: lock
+lock: ## resolve requirements.lock and bench/requirements.lock again (needs uv and npm)
+	@command -v uv >/dev/null || { echo "make lock needs uv (pip install uv)"; exit 1; }
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	    --all-extras --group dev --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	    --group bench --output-file bench/requirements.lock pyproject.toml
+	rm -f bench/package-lock.json
+	npm install --prefix bench --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+
+.PHONY: clean
+clean: ## remove environments, caches and build products
+	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .coverage .coverage.* htmlcov
+	find src tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

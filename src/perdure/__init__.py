@@ -1,0 +1,69 @@
+"""perdure: durable execution and durable agents for Python.
+
+>>> app = App("shop")
+>>> @app.function("greet", trigger="shop/customer.created")
+... async def greet(ctx: Context) -> str:
+...     name = await step.run("look up", look_up, ctx.event.data["id"])
+...     await step.sleep("a moment", "1h")
+...     return f"Hello, {name}!"
+"""
+
+from __future__ import annotations
+
+from perdure.model.config import (
+    BatchEvents,
+    CancelOn,
+    Concurrency,
+    Cron,
+    Debounce,
+    EventTrigger,
+    Priority,
+    RateLimit,
+    Singleton,
+    Throttle,
+    Timeouts,
+    on,
+)
+from perdure.model.errors import (
+    ConfigError,
+    NonRetriableError,
+    PerdureError,
+    RetryAfterError,
+    RunCancelledError,
+    RunError,
+    RunFailedError,
+    StepError,
+)
+from perdure.model.event import Event
+from perdure.sdk.app import App
+from perdure.sdk.context import Context
+from perdure.sdk.function import Function
+from perdure.sdk.step import step
+
+__all__ = [
+    "App",
+    "BatchEvents",
+    "CancelOn",
+    "Concurrency",
+    "ConfigError",
+    "Context",
+    "Cron",
+    "Debounce",
+    "Event",
+    "EventTrigger",
+    "Function",
+    "NonRetriableError",
+    "PerdureError",
+    "Priority",
+    "RateLimit",
+    "RetryAfterError",
+    "RunCancelledError",
+    "RunError",
+    "RunFailedError",
+    "Singleton",
+    "StepError",
+    "Throttle",
+    "Timeouts",
+    "on",
+    "step",
+]

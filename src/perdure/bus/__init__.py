@@ -1,0 +1,7 @@
+"""The bus tells whoever is listening right now. It promises nothing: what must not be lost is in the store."""
+
+from __future__ import annotations
+
+from perdure.bus.memory import MemoryBus
+
+__all__ = ["MemoryBus"]

@@ -1,0 +1,255 @@
+"""From what a run reports to what is recorded: one transaction per report, valid only under the run's lease.
+
+A finished step becomes a memo; a failed one waits for its next attempt or becomes a failed memo; waits become open
+steps with their pauses and timers. Invoked functions and sent events are scheduled in the same transaction as the
+step that asks for them, so a crash can neither lose nor repeat them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from perdure.engine import reads
+from perdure.engine.flow import timer
+from perdure.engine.mutations import PutAttempt, PutEvent, PutStep
+from perdure.engine.drive import park
+from perdure.engine.retry import retry_delay
+from perdure.engine.schedule import Refused, accept, consider, settle
+from perdure.engine.turn import Decision, Lease, Turn
+from perdure.engine.waits import NULL, open_pause, resume, send_signal, timer_id
+from perdure.expressions import ExpressionError
+from perdure.expressions import compile as compile_expression
+from perdure.model.errors import ErrorInfo
+from perdure.model.event import FUNCTION_INVOKED, Event, EventError, StoredEvent, parse_event
+from perdure.model.json import Json, encode
+from perdure.model.limits import DEFAULT_INVOKE_TIMEOUT
+from perdure.model.ops import (
+    INVOKE,
+    SEND_EVENT,
+    SEND_SIGNAL,
+    SLEEP,
+    STEP_ERROR,
+    STEP_FAILED,
+    STEP_RUN,
+    WAIT_FOR_EVENT,
+    WAIT_FOR_SIGNAL,
+    Memo,
+    Op,
+)
+from perdure.model.records import Run, StepStatus
+
+STALE = "stale"
+"""The answer to a report under a lease that was given up: nothing was recorded."""
+
+
+class Reported(msgspec.Struct):
+    """What came of a report: the memos known at once by step id, and whether the run was parked with it."""
+
+    memos: dict[str, Memo]
+    parked: bool = False
+
+
+ReportResult: TypeAlias = "Reported | str"
+
+
+class Situation(msgspec.Struct):
+    """What a report needs to know of its run: the trigger event as JSON and the attempts a step has."""
+
+    run: Run
+    event: Json
+    max_attempts: int
+
+
+def report(
+    turn: Turn, lease: Lease, situation: Situation, ops: list[tuple[int, Op]], *, parking: bool
+) -> Decision[ReportResult]:
+    """Records operations, each with its sequence number in the run; parks the run if asked to and nothing woke it."""
+    if not (yield from reads.holds_lease(lease)):
+        return STALE
+    reported = Reported({})
+    for seq, op in ops:
+        memo = yield from _record(turn, situation, seq, op)
+        if memo is not None:
+            reported.memos[op.id] = memo
+    yield from settle(turn)
+    if parking and not reported.memos:
+        reported.parked = yield from park(turn, lease)
+    return reported
+
+
+def record(lease: Lease, run_id: str, seq: int, op: Op) -> Decision[bool]:
+    """Records one finished step, the commonest report; False under a lease that was given up."""
+    if not (yield from reads.holds_lease(lease)):
+        return False
+    opts = encode(op.opts) if op.opts else None
+    yield PutStep(
+        run_id, op.id, STEP_RUN, op.name, 0, seq, op.attempt, op.started_at, op.started_at, op.ended_at, op.data, opts
+    )
+    return True
+
+
+def _record(turn: Turn, situation: Situation, seq: int, op: Op) -> Decision[Memo | None]:
+    run = situation.run
+    if op.op == STEP_RUN:
+        memo = Memo(op.data or NULL)
+        yield _step(run, seq, op, StepStatus.DONE, op.data or NULL, op.ended_at)
+        return memo
+    if op.op in (STEP_ERROR, STEP_FAILED):
+        return (yield from _failed(turn, situation, seq, op))
+    opts = op.opts or {}
+    if op.op == SLEEP:
+        if opts["until"] <= turn.now:
+            return (yield from _at_once(turn, run, seq, op, Memo(NULL)))
+        yield _step(run, seq, op, StepStatus.WAITING)
+        yield timer(timer_id(run.id, op.id), "sleep", turn, run.id, run.function_id, opts["until"])
+        return None
+    if op.op == WAIT_FOR_EVENT:
+        return (yield from _wait_for_event(turn, situation, seq, op, opts))
+    if op.op == WAIT_FOR_SIGNAL:
+        return (yield from _wait_for_signal(turn, run, seq, op, opts))
+    if op.op == INVOKE:
+        return (yield from _invoke(turn, run, seq, op, opts))
+    if op.op == SEND_EVENT:
+        return (yield from _at_once(turn, run, seq, op, (yield from _send_events(turn, opts))))
+    if op.op == SEND_SIGNAL:
+        receiver = yield from send_signal(turn, opts["signal"], opts.get("data"))
+        return (yield from _at_once(turn, run, seq, op, Memo(encode(receiver is not None))))
+    raise ValueError(f"unknown operation {op.op!r} of step {op.name!r}")
+
+
+def _step(
+    run: Run,
+    seq: int,
+    op: Op,
+    status: StepStatus,
+    data: bytes | None = None,
+    ended_at: int | None = None,
+    kind: str = "",
+) -> PutStep:
+    # The op itself stays as it is: a decision may be begun again.
+    opts = encode(op.opts) if op.opts else None
+    queued_at, started_at = op.started_at, op.started_at
+    return PutStep(
+        run.id, op.id, kind or op.op, op.name, status, seq, op.attempt, queued_at, started_at, ended_at, data, opts
+    )
+
+
+def _at_once(turn: Turn, run: Run, seq: int, op: Op, memo: Memo) -> Decision[Memo]:
+    status = StepStatus.FAILED if memo.failed else StepStatus.DONE
+    yield _step(run, seq, op, status, memo.data, turn.now)
+    return memo
+
+
+def _failed(turn: Turn, situation: Situation, seq: int, op: Op) -> Decision[Memo | None]:
+    run = situation.run
+    error = msgspec.json.encode(op.error)
+    yield PutAttempt(run.id, op.id, op.attempt, op.started_at, op.ended_at, error)
+    retries = (op.opts or {}).get("retries")
+    attempts = situation.max_attempts if retries is None else retries + 1
+    if op.op == STEP_FAILED or op.no_retry or op.attempt + 1 >= attempts:
+        yield _step(run, seq, op, StepStatus.FAILED, error, op.ended_at, kind=STEP_RUN)
+        return Memo(error, failed=True)
+    due_at = turn.now + retry_delay(op.attempt, op.retry_after, turn.chance(), turn.fixed_retry)
+    yield _step(run, seq, op, StepStatus.RETRYING, kind=STEP_RUN)
+    attempt = op.attempt + 1
+    yield timer(timer_id(run.id, op.id), "retry", turn, run.id, run.function_id, due_at, attempt=attempt)
+    return None
+
+
+def _wait_for_event(
+    turn: Turn, situation: Situation, seq: int, op: Op, opts: dict[str, Json]
+) -> Decision[Memo | None]:
+    run = situation.run
+    if opts["timeout"] <= 0:
+        return (yield from _at_once(turn, run, seq, op, Memo(NULL)))
+    condition = None
+    if opts.get("if"):
+        try:
+            condition = compile_expression(opts["if"]).partial(situation.event, now=turn.now)
+        except ExpressionError as error:
+            info = ErrorInfo("InvalidExpression", f"step {op.name!r}: the condition cannot be used: {error}")
+            return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(info), failed=True)))
+    yield _step(run, seq, op, StepStatus.WAITING)
+    if condition is not None and condition.constant is False:
+        # No event can match: only the timeout is left to wait for.
+        due_at = turn.now + opts["timeout"]
+        yield timer(timer_id(run.id, op.id), "timeout", turn, run.id, run.function_id, due_at)
+        return None
+    yield from open_pause(
+        turn, run.id, op.id, "event", opts["event"],
+        timeout=opts["timeout"], condition=condition, function_id=run.function_id,
+    )  # fmt: skip
+    return None
+
+
+def _wait_for_signal(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Json]) -> Decision[Memo | None]:
+    holder = yield from reads.signal_pause(opts["signal"])
+    if holder is not None and holder.run_id != run.id and opts.get("conflict", "fail") == "fail":
+        message = f"Signal conflict; run {holder.run_id} already waits for signal {opts['signal']!r}"
+        error = ErrorInfo("SignalConflictError", message)
+        return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(error), failed=True)))
+    if holder is not None:
+        yield from resume(turn, holder, NULL)
+    if opts["timeout"] <= 0:
+        return (yield from _at_once(turn, run, seq, op, Memo(NULL)))
+    yield _step(run, seq, op, StepStatus.WAITING)
+    yield from open_pause(
+        turn, run.id, op.id, "signal", opts["signal"], timeout=opts["timeout"], function_id=run.function_id
+    )
+    return None
+
+
+def _invoke(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Json]) -> Decision[Memo | None]:
+    function = turn.catalogue.get(opts["function_id"])
+    problem = None
+    if function is None:
+        problem = f"could not find function with ID: {opts['function_id']}"
+    elif function.paused:
+        problem = f"function {function.id} is paused"
+    elif function.config.debounce is not None:
+        problem = f"function {function.id} is debounced: which run would answer is not known; send an event instead"
+    if function is None or problem is not None:
+        error = ErrorInfo("InvokeError", problem or "")
+        return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(error), failed=True)))
+    timeout = opts.get("timeout")
+    correlation_id = timer_id(run.id, op.id)
+    metadata = {
+        "fn_id": function.id,
+        "correlation_id": correlation_id,
+        "expire": turn.now + (DEFAULT_INVOKE_TIMEOUT if timeout is None else timeout),
+        "name": op.name,
+        "source_fn_id": run.function_id,
+    }
+    event = Event(
+        FUNCTION_INVOKED, {**(opts.get("data") or {}), "_inngest": metadata}, "", turn.now, opts.get("user"), opts.get("v")
+    )
+    event.id = internal_id = turn.ids()
+    yield PutEvent(internal_id, event.name, turn.now, 1, encode(event.to_json()))
+    yield _step(run, seq, op, StepStatus.WAITING)
+    yield from open_pause(
+        turn, run.id, op.id, "invoke", correlation_id,
+        timeout=DEFAULT_INVOKE_TIMEOUT if timeout is None else timeout, function_id=run.function_id,
+    )  # fmt: skip
+    outcome = yield from consider(turn, function, StoredEvent(internal_id, event, turn.now, True), parent=correlation_id)
+    if isinstance(outcome, Refused):
+        pause = yield from reads.pause_by_id(correlation_id)
+        if pause is not None:
+            error = ErrorInfo("InvokeError", f"function {function.id}: {outcome.message}")
+            yield from resume(turn, pause, msgspec.json.encode(error), failed=True)
+            return Memo(msgspec.json.encode(error), failed=True)
+    return None
+
+
+def _send_events(turn: Turn, opts: dict[str, Json]) -> Decision[Memo]:
+    stored: list[StoredEvent] = []
+    for index, body in enumerate(opts["events"]):
+        try:
+            stored.append(parse_event(body, now=turn.now, internal_id=turn.ids(), index=index))
+        except EventError as error:
+            info = ErrorInfo("EventError", f"events[{index}]: {error.reason}")
+            return Memo(msgspec.json.encode(info), failed=True)
+    for item in stored:
+        yield from accept(turn, item)
+    return Memo(encode([item.internal_id for item in stored]))

@@ -1,0 +1,136 @@
+"""What a decision is made of: reads, the turn it is made in, and the effects it asks for.
+
+Effects are what the runner does after the commit and only then: start or wake a run, tell who waits for a result.
+A lost effect loses nothing but time, since the rows say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+from perdure.engine.catalogue import Catalogue
+from perdure.engine.mutations import Mutation
+from perdure.model.event import Event, StoredEvent
+from perdure.model.records import Run
+
+T = TypeVar("T")
+
+
+class Read(NamedTuple):
+    """A named query of the store and its parameters; the answer is a list of rows."""
+
+    name: str
+    params: tuple[Any, ...] = ()
+
+
+Decision: TypeAlias = Generator["Read | Mutation", list[tuple[Any, ...]], T]
+"""A decision in progress, and the type of its result."""
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to drive a job: the node that has it and its fencing token, which no other lease ever carries.
+
+    A write under a lease is refused once the job's row names another node or token (Kleppmann's fencing).
+    """
+
+    job_id: str
+    node: str
+    token: int
+
+
+class Decided(msgspec.Struct):
+    """An open step that got its memo (DONE, FAILED), or may be attempted again (DUE)."""
+
+    step_id: str
+    status: int
+    data: bytes
+    attempt: int = 0
+
+
+class Start(msgspec.Struct):
+    """Drive this run under this lease.
+
+    `run` and `events` are there when the decision just created the run, `step` when deciding it woke the run.
+    """
+
+    run_id: str
+    function_id: str
+    lease: Lease
+    attempt: int
+    run: Run | None = None
+    events: list[Event] | None = None
+    step: Decided | None = None
+
+
+class Wake(msgspec.Struct):
+    """A step of a run that somebody drives right now was decided."""
+
+    run_id: str
+    step: Decided
+
+
+class Ended(msgspec.Struct):
+    """The run is over."""
+
+    run_id: str
+    function_id: str
+    status: int
+    output: bytes
+
+
+class Due(msgspec.Struct):
+    """A job is due at this time (ms)."""
+
+    at: int
+
+
+class Backlog(msgspec.Struct):
+    """Jobs are ready to be claimed."""
+
+
+Effect: TypeAlias = Start | Wake | Ended | Due | Backlog
+
+
+class Offer:
+    """How many jobs a node would take at once. `take` makes leases while there is room."""
+
+    def __init__(self, node: str, tokens: Callable[[], int], room: int, runnable: Callable[[str], bool]) -> None:
+        self.node = node
+        self.room = room
+        self.runnable = runnable
+        self._tokens = tokens
+
+    def take(self, job_id: str) -> Lease:
+        self.room -= 1
+        return Lease(job_id, self.node, self._tokens())
+
+
+class Turn:
+    """One decision's surroundings: the time (ms), new ids, chance in [0, 1), the functions, and the node's offer.
+
+    `fixed_retry` (ms) replaces the backoff table. `emitted` collects internal events that the decision causes;
+    `schedule.settle` accepts them before the decision ends, in the same transaction.
+    """
+
+    __slots__ = ("catalogue", "chance", "effects", "emitted", "fixed_retry", "ids", "now", "offer")
+
+    def __init__(
+        self,
+        now: int,
+        ids: Callable[[], str],
+        chance: Callable[[], float],
+        catalogue: Catalogue,
+        offer: Offer,
+        fixed_retry: int | None = None,
+    ) -> None:
+        self.now = now
+        self.ids = ids
+        self.chance = chance
+        self.catalogue = catalogue
+        self.offer = offer
+        self.fixed_retry = fixed_retry
+        self.effects: list[Effect] = []
+        self.emitted: list[StoredEvent] = []

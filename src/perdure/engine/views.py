@@ -1,0 +1,110 @@
+"""Questions that people and programs ask of a server: lists, traces, health. They change nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from perdure.engine import reads
+from perdure.engine.turn import Decision, Read
+from perdure.model.event import Event
+from perdure.model.json import encode
+from perdure.model.records import Attempt, EventRow, Job, JobState, Pause, Run, RunStatus, Step
+
+_AFTER_ALL = "~"
+"""Sorts after every id."""
+
+
+class RunDetail(msgspec.Struct):
+    """A run with everything that is recorded of it."""
+
+    run: Run
+    events: list[Event]
+    event_ids: list[str]
+    steps: list[Step]
+    attempts: list[Attempt]
+
+
+class Health(msgspec.Struct):
+    """Counts by run status and job state, and what should not be there."""
+
+    runs: dict[RunStatus, int]
+    jobs: dict[JobState, int]
+    orphans: list[tuple[str, str]]
+    leaked_slots: list[tuple[str, str]]
+    unregistered: dict[str, int]
+
+
+def list_events(
+    limit: int,
+    cursor: str | None = None,
+    *,
+    name: str | None = None,
+    received_after: int | None = None,
+    received_before: int | None = None,
+    internal: bool = False,
+) -> Decision[list[EventRow]]:
+    """Events, newest first; `cursor` is the internal id of the last one seen."""
+    params = (cursor or _AFTER_ALL, int(internal), name, received_after, received_before, limit)
+    rows = yield Read("list_events", params)
+    return [EventRow(*row) for row in rows]
+
+
+def list_runs(
+    limit: int,
+    cursor: str | None = None,
+    *,
+    statuses: list[RunStatus] | None = None,
+    function_id: str | None = None,
+    app_id: str | None = None,
+) -> Decision[list[Run]]:
+    """Runs, newest first; `cursor` is the id of the last one seen."""
+    wanted = None if statuses is None else encode([int(status) for status in statuses]).decode()
+    rows = yield Read("list_runs", (cursor or _AFTER_ALL, wanted, function_id, app_id, limit))
+    return [Run(*row) for row in rows]
+
+
+def runs_of_event(internal_id: str) -> Decision[list[Run]]:
+    """The runs that an event started, as first event or within a batch."""
+    rows = yield Read("runs_of_event", (internal_id,))
+    return [Run(*row) for row in rows]
+
+
+def jobs_of_run(run_id: str, limit: int = 10) -> Decision[list[Job]]:
+    """The driver job and the timers of a run that has not ended."""
+    rows = yield Read("jobs_of_run", (run_id, run_id + "/", limit))
+    return [Job(*row) for row in rows]
+
+
+def pauses_of_run(run_id: str) -> Decision[list[Pause]]:
+    """What a run waits for, and the rules that would cancel it."""
+    rows = yield Read("pauses_of_run", (run_id, run_id + "/"))
+    return [Pause(*row) for row in rows]
+
+
+def run_detail(run_id: str) -> Decision[RunDetail | None]:
+    """A run with its events, steps and failed attempts; None when there is no such run."""
+    run = yield from reads.run_by_id(run_id)
+    if run is None:
+        return None
+    event_ids = [run.event_id]
+    if run.batch_id is not None:
+        event_ids += [row[0] for row in (yield Read("batch_event_ids", (run_id,)))]
+    events = yield from reads.run_events(run)
+    steps = yield from reads.steps_of(run_id)
+    return RunDetail(run, events, event_ids, steps, (yield from reads.attempts_of(run_id)))
+
+
+def next_due_besides_cron() -> Decision[int | None]:
+    """When something is due that is not a cron tick."""
+    rows = yield Read("next_due_besides_cron", ())
+    return rows[0][0] if rows else None
+
+
+def health(limit: int = 20) -> Decision[Health]:
+    """What an operator wants to know first. Orphans and leaked slots would be defects of perdure."""
+    runs = {RunStatus(row[0]): row[1] for row in (yield Read("count_runs", ()))}
+    jobs = {JobState(row[0]): row[1] for row in (yield Read("count_jobs", ()))}
+    orphans = [(row[0], row[1]) for row in (yield Read("orphan_runs", (limit,)))]
+    slots = [(row[0], row[1]) for row in (yield Read("leaked_slots", (limit,)))]
+    unregistered = {row[0]: row[1] for row in (yield Read("unregistered_runs", ()))}
+    return Health(runs, jobs, orphans, slots, unregistered)

@@ -1,0 +1,167 @@
+"""Records: what the store keeps, one Struct a table, fields in the order of the table's columns.
+
+Payloads (event bodies, step data, outputs) are JSON bytes; decoding them is up to who needs the value. Times are
+ms since the epoch.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+
+
+class RunStatus(IntEnum):
+    """Where a run stands. COMPLETED and above are final."""
+
+    QUEUED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELLED = 4
+    SKIPPED = 5
+
+    @property
+    def final(self) -> bool:
+        return self >= RunStatus.COMPLETED
+
+
+class StepStatus(IntEnum):
+    """Where a step stands. DONE and FAILED carry the memo that the handler sees; the others are open.
+
+    RETRYING waits for its backoff; DUE may be attempted again; WAITING sleeps or waits for something.
+    """
+
+    DONE = 0
+    FAILED = 1
+    WAITING = 2
+    RETRYING = 3
+    DUE = 4
+
+
+class JobState(IntEnum):
+    """A job is SCHEDULED until due, READY to be claimed, LEASED by a node, BLOCKED by a limit, or PARKED.
+
+    A PARKED driver job belongs to a run in which everything waits: its timers and pauses wake it.
+    """
+
+    SCHEDULED = 0
+    READY = 1
+    LEASED = 2
+    BLOCKED = 3
+    PARKED = 4
+
+
+JobKind: TypeAlias = Literal[
+    "run", "sleep", "timeout", "retry", "start_timeout", "finish_timeout", "debounce", "batch", "cron", "gate"
+]
+PauseKind: TypeAlias = Literal["event", "signal", "invoke", "cancel"]
+
+
+class Run(msgspec.Struct):
+    """One execution of a function. `parent` is "<run>.<step>" of the step that invoked it."""
+
+    id: str
+    function_id: str
+    function_version: int
+    app_id: str
+    event_id: str
+    batch_id: str | None
+    cron: str | None
+    original_run_id: str | None
+    parent: str | None
+    status: int
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+    output: bytes | None
+
+
+class Step(msgspec.Struct):
+    """A step of a run. `data` is the memo as sent to the handler; `opts` what it was asked to do (JSON)."""
+
+    run_id: str
+    id: str
+    op: str
+    name: str
+    status: int
+    seq: int
+    attempt: int
+    queued_at: int
+    started_at: int
+    ended_at: int | None
+    data: bytes | None
+    opts: bytes | None
+
+
+class Attempt(msgspec.Struct):
+    """A failed attempt of a step, or of the handler itself (`step_id` empty)."""
+
+    run_id: str
+    step_id: str
+    attempt: int
+    started_at: int
+    ended_at: int
+    error: bytes
+
+
+class Job(msgspec.Struct):
+    """Something due at a time. `keys` are the concurrency keys of a driver job, `data` what its kind needs (JSON)."""
+
+    id: str
+    kind: JobKind
+    state: int
+    run_id: str | None
+    function_id: str | None
+    due_at: int
+    rank: int
+    node: str | None
+    token: int
+    attempt: int
+    woken: int
+    blocked_on: str | None
+    keys: bytes | None
+    data: bytes | None
+
+
+class Pause(msgspec.Struct):
+    """A run waiting for an event, a signal or another run, or a rule that cancels it.
+
+    `path` and `value` are the equality that the event must satisfy to be considered at all: the index that
+    spares evaluating every pause for every event. `expression` is the rest of the condition.
+    """
+
+    id: str
+    run_id: str
+    step_id: str
+    kind: PauseKind
+    name: str
+    path: str | None
+    value: str | None
+    expression: str | None
+    created_at: int
+    expires_at: int | None
+
+
+class FunctionRow(msgspec.Struct):
+    """A registered function; `config` is `encode_config` of its configuration."""
+
+    id: str
+    app_id: str
+    name: str
+    version: int
+    config: bytes
+    created_at: int
+    archived_at: int | None
+    paused_at: int | None
+
+
+class EventRow(msgspec.Struct):
+    """An event as stored; `body` is `Event.to_json` encoded."""
+
+    internal_id: str
+    name: str
+    received_at: int
+    internal: int
+    body: bytes

@@ -1,0 +1,373 @@
+"""The one place that puts parts together: a store, a runner, apps, and the doors to them.
+
+A `Node` is what `perdure.embedded` hands to a program and what the server serves: it takes events, starts and
+cancels runs, and answers questions about them. Everything it accepts is committed before it answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Generic, TypeVar, overload
+
+import msgspec
+
+from perdure import expressions
+from perdure.engine import intake, reads, views
+from perdure.engine.catalogue import Catalogue
+from perdure.engine.retention import Retention
+from perdure.engine.schedule import Refused
+from perdure.engine.turn import Decision, Ended
+from perdure.model import values
+from perdure.model.config import FunctionConfig
+from perdure.model.errors import ErrorInfo, NotFoundError, PerdureError, RunCancelledError, RunFailedError, StoreError
+from perdure.model.event import FUNCTION_INVOKED, Event, StoredEvent, parse_event
+from perdure.model.ids import UlidFactory, seeded_ulid
+from perdure.model.json import Json
+from perdure.model.records import RunStatus
+from perdure.runner import Clock, Runner, SystemClock
+from perdure.runner.decider import Decider
+from perdure.runner.sweeper import Sweeper
+from perdure.sdk.app import App
+from perdure.sdk.function import Function
+from perdure.store.protocol import Store
+from perdure.store.sqlite import SqliteStore
+
+R = TypeVar("R")
+T = TypeVar("T")
+_log = logging.getLogger("perdure")
+
+
+class Accepted(msgspec.Struct):
+    """Events that were accepted: their internal ids, and the ids of the runs that each started."""
+
+    event_ids: list[str]
+    run_ids: list[list[str]]
+
+
+class RefusedError(PerdureError):
+    """A run was not started, for a reason of its function's flow control (`reason`, e.g. "rate_limited")."""
+
+    def __init__(self, refused: Refused) -> None:
+        self.reason = refused.reason
+        super().__init__(refused.message)
+
+
+class RunHandle(Generic[R]):
+    """A run to wait for, ask about or cancel.
+
+    `result` raises `RunFailedError` or `RunCancelledError` when the run did not complete.
+    """
+
+    def __init__(self, node: Node, run_id: str, function: Function[R] | None = None) -> None:
+        self.run_id = run_id
+        self._node = node
+        self._returns = function.returns if function is not None else None
+        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        node.runner.ended.subscribe(run_id, self._on_ended)
+
+    def _on_ended(self, ended: Ended) -> None:
+        self._node.runner.ended.unsubscribe(self.run_id, self._on_ended)
+        if not self._ended.done():
+            self._ended.set_result(ended)
+
+    async def result(self, timeout: float | None = None) -> R:
+        """The run's result once it has ended; raises `TimeoutError` after `timeout` seconds.
+
+        Values are restored from the handler's return annotation.
+        """
+        ended = await self._wait(timeout)
+        if ended.status == RunStatus.COMPLETED:
+            result: R = values.decode(ended.output, self._returns, where=f"the result of run {self.run_id}")  # type: ignore[assignment]
+            return result
+        if ended.status == RunStatus.FAILED:
+            info = msgspec.json.decode(ended.output, type=ErrorInfo)
+            message = f"run {self.run_id} of {ended.function_id} failed: {info.name}: {info.message}"
+            raise RunFailedError(self.run_id, message, info)
+        status = RunStatus(ended.status).name.lower()
+        raise RunCancelledError(self.run_id, f"run {self.run_id} of {ended.function_id} was {status}")
+
+    async def _wait(self, timeout: float | None) -> Ended:
+        if not self._ended.done():
+            # It may have ended before this handle listened.
+            run = await self._node.view(lambda: reads.run_by_id(self.run_id))
+            if run is None:
+                raise NotFoundError(f"there is no run {self.run_id}")
+            if run.status >= RunStatus.COMPLETED and not self._ended.done():
+                self._on_ended(Ended(run.id, run.function_id, run.status, run.output or b"null"))
+        return await asyncio.wait_for(asyncio.shield(self._ended), timeout)
+
+    async def status(self) -> RunStatus:
+        """Where the run stands."""
+        run = await self._node.view(lambda: reads.run_by_id(self.run_id))
+        if run is None:
+            raise NotFoundError(f"there is no run {self.run_id}")
+        return RunStatus(run.status)
+
+    async def cancel(self) -> None:
+        """Cancels the run; a step that is executing is interrupted. One that has ended stays as it is."""
+        await self._node.cancel(self.run_id)
+
+
+class Node:
+    """A running perdure. Made by `embedded`, `lifespan` or the server commands.
+
+    `apps` are registered when it starts: a function that changed gets a new version, one that is gone is archived.
+    """
+
+    def __init__(
+        self,
+        apps: Sequence[App],
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+        chance: Callable[[], float] = random.random,
+        retention: Retention | None = None,
+        retry_interval: int | None = None,
+        max_active: int = 1000,
+        shutdown_timeout: float = 10.0,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.store = store
+        self.apps = list(apps)
+        self._ids = UlidFactory(self.clock.now, entropy)
+        self._decider = Decider(store, self.clock, self._ids, chance, fixed_retry=retry_interval)
+        self.runner = Runner(self._decider, max_active=max_active)
+        self.sweeper = Sweeper(self._decider, retention or Retention())
+        self._shutdown_timeout = shutdown_timeout
+
+    async def start(self) -> None:
+        """Opens the store, registers the apps, and begins to run what is due."""
+        await self.store.open()
+        try:
+            stored = await self.view(reads.functions)
+            self._decider.catalogue = Catalogue(intake.in_force(row) for row in stored if row.archived_at is None)
+            for app in self.apps:
+                await self.register(app)
+            await self.runner.start()
+        except BaseException:
+            await self.store.close()
+            raise
+        self.sweeper.start()
+
+    async def stop(self) -> None:
+        """Lets executing steps finish within the shutdown timeout, hands back the rest, and closes the store."""
+        for app in self.apps:
+            app.unbind(self)
+        await self.sweeper.stop()
+        try:
+            await self.runner.stop(self._shutdown_timeout)
+        except StoreError as error:
+            _log.error("the store could not take the last changes; the next start recovers: %s", error)
+        finally:
+            await self.store.close()
+
+    async def register(self, app: App) -> None:
+        """Puts an app's functions in force: new starts, and in-flight runs from their next step on, use this code."""
+        configs = [function.config for function in app.functions.values()]
+        await self.register_configs(app.id, configs)
+        known = {function_id for function_id in self._decider.catalogue.functions}
+        self.runner.drop(function.id for old in self.apps if old.id == app.id for function in old.functions.values())
+        self.runner.use({key: function for key, function in app.functions.items() if key in known})
+        self.apps = [old for old in self.apps if old.id != app.id] + [app]
+        app.bind(self)
+
+    async def register_configs(self, app_id: str, configs: list[FunctionConfig]) -> None:
+        """Registers the functions of an app, wherever its code runs. Raises `ConfigError`."""
+        functions = await self._decider.decide(lambda turn: intake.register(turn, app_id, configs))
+        self._decider.catalogue = Catalogue(functions)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The functions in force."""
+        return self._decider.catalogue
+
+    # Events and runs.
+
+    async def ingest(self, bodies: Sequence[Json], *, seed: tuple[int, bytes] | None = None) -> Accepted:
+        """Accepts events from outside, all or none. Raises `EventError` with the index of a malformed one."""
+        now = self.clock.now()
+        stored = [
+            parse_event(
+                body,
+                now=now,
+                internal_id=self._ids() if seed is None else seeded_ulid(seed[0], seed[1], index + 1),
+                index=index,
+            )
+            for index, body in enumerate(bodies)
+        ]
+        started = await self._decider.decide(lambda turn: intake.ingest(turn, stored, seeded=seed is not None))
+        return Accepted([event.internal_id for event in stored], started)
+
+    async def send(self, events: list[dict[str, Json]]) -> list[str]:
+        """Accepts events and returns their ids: the `Sender` of the apps."""
+        return (await self.ingest(events)).event_ids
+
+    @overload
+    async def trigger(
+        self, function: Function[R], data: object = None, *, user: dict[str, Json] | None = None, id: str | None = None
+    ) -> RunHandle[R]: ...
+    @overload
+    async def trigger(
+        self, function: str, data: object = None, *, user: dict[str, Json] | None = None, id: str | None = None
+    ) -> RunHandle[Json]: ...
+    async def trigger(
+        self,
+        function: Function[Json] | str,
+        data: object = None,
+        *,
+        user: dict[str, Json] | None = None,
+        id: str | None = None,
+    ) -> RunHandle[Json]:
+        """Starts one function and returns its run. `id` makes the start idempotent for 24h.
+
+        Raises `NotFoundError` for an unknown function, `RefusedError` when flow control starts no run now.
+        """
+        function_id = function if isinstance(function, str) else function.id
+        now, internal_id = self.clock.now(), self._ids()
+        event = Event(FUNCTION_INVOKED, _plain(data), id or internal_id, now, user)
+        stored = StoredEvent(internal_id, event, now, internal=True)
+        outcome = await self._decider.decide(lambda turn: intake.invoke(turn, function_id, stored))
+        if outcome is None:
+            raise NotFoundError(f"there is no function {function_id!r}; registered are {sorted(self.catalogue.functions)}")
+        if isinstance(outcome, Refused):
+            raise RefusedError(outcome)
+        return RunHandle(self, outcome, None if isinstance(function, str) else function)
+
+    def run(self, run_id: str, function: Function[R] | None = None) -> RunHandle[R]:
+        """The handle of a run by its id."""
+        return RunHandle(self, run_id, function)
+
+    async def cancel(self, run_id: str) -> RunStatus:
+        """Cancels a run; returns the status it had. Raises `NotFoundError`."""
+        status = await self._decider.decide(lambda turn: intake.cancel(turn, run_id))
+        if status is None:
+            raise NotFoundError(f"there is no run {run_id}")
+        return status
+
+    async def cancel_many(
+        self,
+        function_id: str,
+        *,
+        started_after: int | None = None,
+        started_before: int | None = None,
+        if_: str | None = None,
+    ) -> int:
+        """Cancels the runs of a function that began in a span of time (ms) and satisfy `if_`; returns how many."""
+        condition = expressions.compile(if_, variables=frozenset({"event"})) if if_ else None
+        cancelled, cursor = 0, ""
+        while True:
+            count, following = await self._decider.decide(
+                lambda turn, after=cursor: intake.cancel_many(  # type: ignore[misc]
+                    turn,
+                    function_id,
+                    started_after=started_after,
+                    started_before=started_before,
+                    condition=condition,
+                    after_id=after,
+                )
+            )
+            cancelled += count
+            if following is None:
+                return cancelled
+            cursor = following
+
+    async def signal(self, name: str, data: object = None) -> str | None:
+        """Sends a signal; returns the id of the run that waited for it, None when none did."""
+        plain = _plain_value(data, f"the data of signal {name!r}")
+        return await self._decider.decide(lambda turn: intake.signal(turn, name, plain))
+
+    async def view(self, begin: Callable[[], Decision[T]]) -> T:
+        """Answers a question of `perdure.engine.views` or `reads`."""
+        return await self._decider.view(begin)
+
+    async def health(self) -> views.Health:
+        """Counts, and what should not be there."""
+        return await self.view(views.health)
+
+    # For tests and for those who wait.
+
+    async def drain(self, timeout: float = 60.0) -> None:
+        """Waits until nothing is left to do now, jumping over what is due later if the clock can jump.
+
+        Under a virtual clock, sleeps, timeouts and retries pass at once; waits without a deadline stay. Cron
+        ticks alone keep nothing going. Raises `TimeoutError` after `timeout` seconds of real time.
+        """
+        async with asyncio.timeout(timeout):
+            while True:
+                await self.settle()
+                due_at = await self.view(views.next_due_besides_cron)
+                if due_at is None or not await _jump(self.clock, due_at):
+                    return
+
+    async def settle(self) -> None:
+        """Waits until everything that can run now has run, and the rest waits."""
+        quiet = 0
+        while quiet < 5:
+            quiet = quiet + 1 if self.runner.idle else 0
+            await asyncio.sleep(0 if quiet else 0.0005)
+
+
+def _plain(data: object) -> dict[str, Json]:
+    if data is None:
+        return {}
+    plain = _plain_value(data, "the data of the event")
+    if not isinstance(plain, dict):
+        raise TypeError(f"data must be an object, got {type(data).__name__}")
+    return plain
+
+
+def _plain_value(data: object, where: str) -> Json:
+    return values.decode(values.encode(data, where=where), None, where=where)
+
+
+async def _jump(clock: Clock, at: int) -> bool:
+    """Moves a clock that can be moved."""
+    jump: Callable[[int], Awaitable[None]] | None = getattr(clock, "jump_to", None)
+    if jump is None:
+        return False
+    await jump(at)
+    return True
+
+
+def make_node(apps: App | Iterable[App], db: str | Path | Store, **options: Json) -> Node:
+    """A node over a database: a file, ":memory:", or a store. Options as for `Node`."""
+    store = SqliteStore(db) if isinstance(db, str | Path) else db
+    return Node([apps] if isinstance(apps, App) else list(apps), store, **options)
+
+
+@asynccontextmanager
+async def embedded(app: App | Iterable[App], *, db: str | Path | Store = "perdure.db", **options: Json) -> AsyncIterator[Node]:
+    """Runs apps in this process, without a server; `db` is a file (made if missing) or ":memory:".
+
+    Options: `retention`, `retry_interval` (ms between attempts instead of the backoff table), `max_active`,
+    `shutdown_timeout` (seconds), `clock`. Raises `StoreLockedError` when another process has the file.
+    """
+    node = make_node(app, db, **options)
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+def lifespan(
+    app: App | Iterable[App], *, db: str | Path | Store = "perdure.db", **options: Json
+) -> Callable[[object], AbstractAsyncContextManager[dict[str, Node]]]:
+    """Runs apps for the life of a Starlette or FastAPI application; the node is `request.state.perdure`.
+
+    Use: `FastAPI(lifespan=perdure.lifespan(app, db="shop.db"))`. Options as for `embedded`.
+    """
+
+    @asynccontextmanager
+    async def run(_: object) -> AsyncIterator[dict[str, Node]]:
+        async with embedded(app, db=db, **options) as node:
+            yield {"perdure": node}
+
+    return run

@@ -1,0 +1,382 @@
+"""A resident run: the life of one handler's coroutine in this process, and the host of its execution.
+
+While it holds the lease it records what the handler does; when everything in it waits, it parks: the lease goes
+back and only the coroutine stays, to be resumed without replay, or evicted and replayed later. Whatever is lost
+here is in the store. Invariants:
+- nothing is recorded without the lease, and a report refused as stale ends the residence at once;
+- an operation reported while parked waits for the lease to come back;
+- parking is refused by the store when a step was decided meanwhile; then the steps are read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from perdure.engine import advance, drive
+from perdure.engine.advance import Situation
+from perdure.engine.drive import HandlerFailure
+from perdure.engine.limits import exceeded
+from perdure.engine.turn import Decided, Decision, Lease, Start, Turn
+from perdure.model.errors import ErrorInfo, StoreError
+from perdure.model.event import Event
+from perdure.model.json import Json
+from perdure.model.ops import SLEEP, STEP_RUN, Memo, Op, Retry
+from perdure.model.records import Run, RunStatus, Step, StepStatus
+from perdure.runner.decider import Decider
+from perdure.runner.loading import load_steps, snapshot_of
+from perdure.sdk.execution import Execution
+from perdure.sdk.failure import failure_of
+from perdure.sdk.function import Function
+from perdure.sdk.port import FetchRequest, FetchResponse
+
+T = TypeVar("T")
+_log = logging.getLogger("perdure.runner")
+
+_QUIET_TICKS = 3
+"""Turns of the event loop without activity after which a handler counts as waiting. A wrong guess costs one
+commit: an operation that comes later asks for the lease back."""
+
+
+class Keeper(Protocol):
+    """What a resident needs of the runner that keeps it."""
+
+    decider: Decider
+
+    def parked(self, resident: Resident) -> None:
+        """The lease went back; the coroutine waits until `resident.wakes_at` (ms), if that is known."""
+        ...
+
+    def left(self, resident: Resident) -> None:
+        """The residence is over."""
+        ...
+
+    async def in_thread(self, call: Callable[[], T]) -> T: ...
+
+    async def fetch(self, request: FetchRequest) -> FetchResponse: ...
+
+
+class Resident:
+    """One run in residence. `lease` is None while it is parked."""
+
+    def __init__(self, keeper: Keeper, function: Function[Json], start: Start, max_attempts: int) -> None:
+        self.run_id = start.run_id
+        self.function = function
+        self.lease: Lease | None = start.lease
+        self.wakes_at: int | None = None
+        self.ending = False
+        self.stale = False
+        self._keeper = keeper
+        self._decider = keeper.decider
+        self._attempt = start.attempt
+        self._max_attempts = max_attempts
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._life: asyncio.Task[None] | None = None
+        self._leaving = False
+        self._draining = False
+        self._fatal: ErrorInfo | None = None
+        self._progressed = False
+        self._regaining: asyncio.Future[None] | None = None
+        # Steps that wait, and steps that were decided before this side knew that they wait.
+        self._outstanding: dict[str, asyncio.Future[Memo | Retry]] = {}
+        self._early: dict[str, Decided] = {}
+        self._outbox: list[tuple[int, Op, asyncio.Future[Memo | Retry]]] = []
+        self._deadlines: dict[str, int] = {}
+        self._running = 0
+        self._committing = 0
+        self._activity = 0
+        self._looking = False
+
+    def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
+        """Starts the handler, replaying what is recorded."""
+        self.run = run
+        self._started_at = self._decider.clock.now()
+        self._known = {step.id for step in steps}
+        self._seq = len(steps)
+        self._state_bytes = sum(len(step.data or b"") for step in steps)
+        self._events = events
+        self.execution = Execution(
+            self.function, snapshot_of(steps), self, events, self.run_id, self._attempt, self._max_attempts
+        )
+        self._life = self._loop.create_task(self._live())
+
+    # The host's side: what the execution asks for.
+
+    def now(self) -> int:
+        return self._decider.clock.now()
+
+    def enter_step(self) -> None:
+        self._running += 1
+        self._activity += 1
+
+    def leave_step(self) -> None:
+        self._running -= 1
+        self._activity += 1
+        if self._outstanding:
+            self._look_later()
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        return await self._keeper.in_thread(call)
+
+    async def fetch(self, request: FetchRequest) -> FetchResponse:
+        return await self._keeper.fetch(request)
+
+    async def report(self, op: Op) -> Memo | Retry:
+        self._activity += 1
+        seq = self._count(op)
+        op.started_at = op.started_at or self._decider.clock.now()
+        if self._fatal is not None or self._leaving:
+            return await self._stand_still()
+        if op.op == STEP_RUN:
+            return await self._record(seq, op)
+        future: asyncio.Future[Memo | Retry] = self._loop.create_future()
+        self._outbox.append((seq, op, future))
+        self._look_later()
+        return await future
+
+    async def rejoin(self, step_id: str) -> Memo | Retry:
+        self._activity += 1
+        future: asyncio.Future[Memo | Retry] = self._loop.create_future()
+        self._await(step_id, future)
+        self._look_later()
+        return await future
+
+    async def _record(self, seq: int, op: Op) -> Memo:
+        # A finished step is committed at once: nothing else could join it, and the handler waits for it.
+        self._committing += 1
+        try:
+            lease = self.lease or await self._regain()
+            kept = await self._decider.commit(lambda: advance.record(lease, self.run_id, seq, op))
+        except StoreError as error:
+            self._give_up(error)
+            return await self._stand_still()
+        finally:
+            self._committing -= 1
+            self._activity += 1
+        if not kept:
+            self._drop()
+            return await self._stand_still()
+        self._progressed = True
+        if self._draining and not self._running:
+            self._drop()
+            return await self._stand_still()
+        if self._outstanding:
+            self._look_later()
+        return Memo(op.data or b"null")
+
+    async def _stand_still(self) -> Memo:
+        """For what must go no further: the execution is about to be cancelled."""
+        if self._life is not None:
+            self._life.cancel()
+        return await self._loop.create_future()
+
+    def _count(self, op: Op) -> int:
+        if op.id not in self._known:
+            self._known.add(op.id)
+            self._seq += 1
+        if op.data is not None:
+            self._state_bytes += len(op.data)
+        self._fatal = self._fatal or exceeded(op, self._seq, self._state_bytes)
+        return self._seq
+
+    # Waiting: collect what waits, commit it, park.
+
+    def _look_later(self) -> None:
+        if not self._looking and not self.ending:
+            self._looking = True
+            self._loop.call_soon(self._look, _QUIET_TICKS, self._activity)
+
+    def _look(self, ticks: int, activity: int) -> None:
+        if activity != self._activity:
+            ticks, activity = _QUIET_TICKS, self._activity
+        if ticks:
+            self._loop.call_soon(self._look, ticks - 1, activity)
+            return
+        self._looking = False
+        if self.ending or self._leaving:
+            return
+        quiet = not self._running and not self._committing
+        if self._outbox or (quiet and self._outstanding and self.lease is not None):
+            ops, self._outbox = self._outbox, []
+            self._committing += 1
+            self._spawn(self._flush(ops, parking=quiet))
+
+    async def _flush(self, ops: list[tuple[int, Op, asyncio.Future[Memo | Retry]]], *, parking: bool) -> None:
+        try:
+            lease = self.lease or await self._regain()
+            situation = Situation(self.run, self._events[0].to_json(), self._max_attempts)
+            pairs = [(seq, op) for seq, op, _ in ops]
+            answer = await self._decider.decide(
+                lambda turn: advance.report(turn, lease, situation, pairs, parking=parking)
+            )
+        except StoreError as error:
+            self._give_up(error)
+            return
+        finally:
+            self._committing -= 1
+            self._activity += 1
+        if isinstance(answer, str):
+            self._drop()
+            return
+        for _, op, future in ops:
+            memo = answer.memos.get(op.id)
+            if memo is None:
+                self._note_deadline(op)
+                self._await(op.id, future)
+            elif not future.done():
+                future.set_result(memo)
+        if answer.parked and self.lease is lease:
+            self.lease = None
+            self.wakes_at = min(self._deadlines.values(), default=None)
+            self._keeper.parked(self)
+        elif self._draining and not self._running:
+            self._drop()
+        elif parking and not answer.memos:
+            await self._refresh()
+        elif self._outstanding:
+            self._look_later()
+
+    def _note_deadline(self, op: Op) -> None:
+        if op.op == SLEEP:
+            self._deadlines[op.id] = (op.opts or {})["until"]
+
+    def _await(self, step_id: str, future: asyncio.Future[Memo | Retry]) -> None:
+        self._outstanding[step_id] = future
+        early = self._early.pop(step_id, None)
+        if early is not None:
+            self.wake(early)
+
+    async def _regain(self) -> Lease:
+        """Waits until the parked run is leased to this node again."""
+        while self.lease is None:
+            if self._regaining is None:
+                self._regaining = self._loop.create_future()
+                await self._decider.decide(lambda turn: drive.unpark(turn, self.run_id))
+            if self.lease is None:
+                await asyncio.shield(self._regaining)
+        return self.lease
+
+    # Waking: what the runner tells.
+
+    def wake(self, decided: Decided) -> None:
+        """A step of this run was decided."""
+        future = self._outstanding.pop(decided.step_id, None)
+        if future is None:
+            self._early[decided.step_id] = decided
+            return
+        self._activity += 1
+        self._deadlines.pop(decided.step_id, None)
+        if future.done():
+            return
+        if decided.status == StepStatus.DUE:
+            future.set_result(Retry(decided.attempt))
+        else:
+            future.set_result(Memo(decided.data, decided.status == StepStatus.FAILED))
+
+    def resume(self, start: Start) -> None:
+        """The lease is back."""
+        self.lease = start.lease
+        self.stale = False
+        self._activity += 1
+        if self._regaining is not None:
+            if not self._regaining.done():
+                self._regaining.set_result(None)
+            self._regaining = None
+        if start.step is not None:
+            self.wake(start.step)
+            self._look_later()
+        else:
+            self._spawn(self._refresh())
+
+    async def _refresh(self) -> None:
+        """Reads the steps that wait: something was decided while nobody listened."""
+        waiting = list(self._outstanding)
+        for step in await self._decider.view(lambda: load_steps(self.run_id, waiting)):
+            if step.status not in (StepStatus.WAITING, StepStatus.RETRYING) and step.id in self._outstanding:
+                self.wake(Decided(step.id, step.status, step.data or b"null", step.attempt))
+        self._look_later()
+
+    # The end.
+
+    async def _live(self) -> None:
+        try:
+            output = await self.execution.run()
+        except asyncio.CancelledError:
+            if self._leaving:
+                return
+            error = self._fatal or ErrorInfo("CancelledError", "the handler was cancelled from within")
+            await self._finish(RunStatus.FAILED, msgspec.json.encode(error))
+        except (Exception, SystemExit) as raised:
+            await self._failed(raised)
+        else:
+            await self._finish(RunStatus.COMPLETED, output)
+
+    async def _finish(self, status: RunStatus, output: bytes) -> None:
+        large = exceeded(Op(STEP_RUN, "", "the function's result", data=output), 0, 0)
+        if large is not None:
+            status, output = RunStatus.FAILED, msgspec.json.encode(large)
+        await self._end(lambda turn, lease: drive.complete(turn, lease, self.run, status, output))
+
+    async def _failed(self, raised: BaseException) -> None:
+        failure = failure_of(raised, self._decider.clock.now())
+        # After a step succeeded the handler's attempts count anew (C.6).
+        attempt = 0 if self._progressed else self._attempt
+        found = HandlerFailure(failure.info, attempt, self._started_at, failure.no_retry, failure.retry_after)
+        await self._end(lambda turn, lease: drive.fail_attempt(turn, lease, self.run, found, self._max_attempts))
+
+    async def _end(self, make: Callable[[Turn, Lease], Decision[bool]]) -> None:
+        self.ending = True
+        try:
+            lease = self.lease or await self._regain()
+            await self._decider.decide(lambda turn: make(turn, lease))
+            self.lease = None
+        except StoreError as error:
+            self._give_up(error)
+        except asyncio.CancelledError:
+            if not self._leaving:
+                raise
+        self._keeper.left(self)
+
+    def _give_up(self, error: StoreError) -> None:
+        """The store refuses: nothing recorded is lost, and another residence will go on from there."""
+        _log.error("run %s of %s stops here and is handed back: %s", self.run_id, self.function.id, error)
+        self._drop()
+
+    def _drop(self) -> None:
+        self.stop()
+        self._keeper.left(self)
+
+    def drain(self) -> None:
+        """Leaves as soon as no step is executing; what is recorded by then is kept, the rest is replayed."""
+        self._draining = True
+        if not self._running and not self._committing and not self.ending:
+            self._drop()
+
+    def stop(self) -> None:
+        """Ends the residence without recording anything: the run was cancelled, evicted, or leased elsewhere."""
+        self._leaving = True
+        if self._life is not None:
+            self._life.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    async def stopped(self) -> None:
+        """Waits until the handler's coroutine is gone."""
+        if self._life is not None:
+            await asyncio.wait([self._life])
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("run %s of %s is handed back", self.run_id, self.function.id, exc_info=task.exception())
+            self._drop()

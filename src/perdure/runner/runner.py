@@ -1,0 +1,327 @@
+"""The runner: claims jobs, keeps runs in residence, fires timers.
+
+Three loops, each asleep until it has work: `_claiming` takes ready jobs while there is room, `_firing` takes what
+is due, `_renewing` says that this node lives (where others could think it dead). Effects of commits arrive in
+`_on_effect`. Parked coroutines stay for a while, at most `max_parked` of them, and are evicted after that: a run
+that sleeps for a month costs a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TypeVar
+
+from perdure.bus import MemoryBus
+from perdure.engine import drive, due
+from perdure.engine.turn import Decision, Due, Effect, Ended, Lease, Start, Turn, Wake
+from perdure.model.errors import StoreError
+from perdure.model.json import Json
+from perdure.model.records import RunStatus
+from perdure.runner.clock import Timer
+from perdure.runner.decider import Decider
+from perdure.runner.fetch import Fetcher
+from perdure.runner.loading import load_runs
+from perdure.runner.resident import Resident
+from perdure.sdk.function import Function
+from perdure.sdk.port import FetchRequest, FetchResponse
+
+T = TypeVar("T")
+_log = logging.getLogger("perdure.runner")
+
+_CLAIM_AT_ONCE = 200
+_FIRE_AT_ONCE = 500
+_LOAD_AT_ONCE = 200
+_STAY = 10_000
+"""How long a parked coroutine stays without being woken (ms)."""
+_LIFETIME = 15_000
+_FOREVER = 1 << 60
+_PAUSE_AFTER_ERROR = 1.0
+
+
+class Runner:
+    """Runs the functions of this process. `max_active` runs execute at once, `max_parked` wait without replay.
+
+    `threads` bounds the worker threads of plain functions, made as needed. It must exceed what plain handlers can
+    hold at once (`max_active + max_parked`), or their steps would wait for threads that never come free.
+    """
+
+    def __init__(
+        self,
+        decider: Decider,
+        *,
+        max_active: int = 1000,
+        max_parked: int = 1000,
+        threads: int = 4096,
+    ) -> None:
+        self.decider = decider
+        self.ended: MemoryBus[Ended] = MemoryBus()
+        self._functions: dict[str, Function[Json]] = {}
+        self._residents: dict[str, Resident] = {}
+        self._parked: OrderedDict[str, Resident] = OrderedDict()
+        self._loading: list[Resident] = []
+        self._max_active = max_active
+        self._max_parked = max_parked
+        self._threads = ThreadPoolExecutor(threads, "perdure-step")
+        self._fetcher = Fetcher()
+        self._tasks: set[asyncio.Task[Json]] = set()
+        self._backlog = False
+        self._work = asyncio.Event()
+        self._due = asyncio.Event()
+        self._due_at: int | None = None
+        self._timer: Timer | None = None
+        self._stopping = False
+        self._changed = asyncio.Event()
+        decider.room = self._room
+        decider.runnable = self._functions.__contains__
+        decider.on_effect = self._on_effect
+
+    async def start(self) -> None:
+        """Begins to claim and fire. What an earlier process left leased is ready again."""
+        lifetime = _FOREVER if self.decider.store.exclusive else _LIFETIME
+        await self.decider.decide(lambda turn: drive.renew(turn, self.decider.node, lifetime))
+        self._due.set()
+        self._spawn(self._claiming())
+        self._spawn(self._firing())
+        if not self.decider.store.exclusive:
+            self._spawn(self._renewing())
+
+    def use(self, functions: Mapping[str, Function[Json]]) -> None:
+        """Replaces the code of functions. Runs in residence go on with the new code from their next step on."""
+        self._functions.update(functions)
+        for resident in tuple(self._residents.values()):
+            if resident.function is not self._functions.get(resident.function.id):
+                resident.drain()
+
+    def drop(self, function_ids: Iterable[str]) -> None:
+        """Forgets the code of functions; their runs wait until some node has it."""
+        for function_id in function_ids:
+            self._functions.pop(function_id, None)
+
+    async def stop(self, deadline: float) -> None:
+        """Takes on nothing new, lets steps that are executing finish within `deadline` seconds, hands back the rest."""
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for resident in tuple(self._residents.values()):
+            resident.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                while self._residents:
+                    self._changed.clear()
+                    await self._changed.wait()
+        left = list(self._residents.values())
+        for resident in left:
+            resident.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *(resident.stopped() for resident in left), return_exceptions=True)
+        await self.decider.decide(lambda turn: drive.retire(turn, self.decider.node))
+        # Threads cannot be interrupted: a plain step that outlives the deadline is not waited for.
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._fetcher.close()
+
+    # Effects: what the engine asks for after a commit.
+
+    def _capacity(self) -> int:
+        return 0 if self._stopping else self._max_active - len(self._residents) + len(self._parked)
+
+    def _room(self) -> int:
+        # While others wait to be claimed, nothing new may overtake them.
+        return 0 if self._backlog else self._capacity()
+
+    def _on_effect(self, effect: Effect) -> None:
+        if isinstance(effect, Start):
+            self._on_start(effect)
+        elif isinstance(effect, Ended):
+            self._on_ended(effect)
+        elif isinstance(effect, Wake):
+            resident = self._residents.get(effect.run_id)
+            if resident is not None:
+                resident.wake(effect.step)
+        elif isinstance(effect, Due):
+            self._expect(effect.at)
+        else:
+            self._backlog = True
+            self._work.set()
+
+    def _on_start(self, start: Start) -> None:
+        resident = self._residents.get(start.run_id)
+        if resident is not None:
+            self._parked.pop(start.run_id, None)
+            resident.resume(start)
+            return
+        function = self._functions.get(start.function_id)
+        compiled = self.decider.catalogue.get(start.function_id)
+        if function is None or compiled is None or self._stopping:
+            self._hand_back(start.lease)
+            return
+        resident = Resident(self, function, start, compiled.max_attempts)
+        self._residents[start.run_id] = resident
+        if start.run is not None and start.events is not None:
+            resident.begin(start.run, start.events, [])
+            return
+        self._loading.append(resident)
+        if len(self._loading) == 1:
+            self._spawn(self._load())
+
+    async def _load(self) -> None:
+        """Begins the residents that replay, reading many runs in one go."""
+        while self._loading:
+            await asyncio.sleep(0)
+            residents, self._loading = self._loading[:_LOAD_AT_ONCE], self._loading[_LOAD_AT_ONCE:]
+            run_ids = [resident.run_id for resident in residents]
+            loaded = await self._persist(lambda ids=run_ids: self.decider.view(lambda: load_runs(ids)))
+            for resident in residents:
+                found = loaded.get(resident.run_id)
+                if self._residents.get(resident.run_id) is not resident:
+                    continue
+                if found is None or found.run.status >= RunStatus.COMPLETED:
+                    self.left(resident)
+                else:
+                    resident.begin(found.run, found.events, found.steps)
+
+    def _on_ended(self, ended: Ended) -> None:
+        resident = self._residents.get(ended.run_id)
+        if resident is not None and not resident.ending:
+            # Cancelled from outside: a step that is executing is interrupted.
+            resident.lease = None
+            resident.stop()
+            self.left(resident)
+        self.ended.publish(ended.run_id, ended)
+
+    # Residents: the keeper's side.
+
+    def parked(self, resident: Resident) -> None:
+        self._parked[resident.run_id] = resident
+        self._changed.set()
+        now = self.decider.clock.now()
+        if resident.wakes_at is not None and resident.wakes_at - now > _STAY:
+            self._evict(resident)
+        elif len(self._parked) > self._max_parked:
+            self._evict(next(iter(self._parked.values())))
+        elif len(self._parked) == 1:
+            asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
+        if self._backlog:
+            self._work.set()
+
+    def left(self, resident: Resident) -> None:
+        if self._residents.get(resident.run_id) is resident:
+            del self._residents[resident.run_id]
+            self._parked.pop(resident.run_id, None)
+        self._changed.set()
+        if resident.lease is not None and not self._stopping:
+            self._hand_back(resident.lease)
+            resident.lease = None
+        if self._backlog:
+            self._work.set()
+
+    def _evict(self, resident: Resident) -> None:
+        resident.stop()
+        self.left(resident)
+
+    def _sweep(self) -> None:
+        """Evicts what has been parked since the last sweep but one."""
+        stale = [resident for resident in self._parked.values() if resident.stale]
+        for resident in stale:
+            self._evict(resident)
+        for resident in self._parked.values():
+            resident.stale = True
+        if self._parked and not self._stopping:
+            asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
+
+    def _hand_back(self, lease: Lease) -> None:
+        self._spawn(self._persist(lambda: self.decider.decide(lambda turn: drive.hand_back(turn, lease))))
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+
+    async def fetch(self, request: FetchRequest) -> FetchResponse:
+        return await self._fetcher.fetch(request)
+
+    # The loops.
+
+    async def _claiming(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._backlog and self._capacity() > 0:
+                self._backlog = False
+                if await self._persist(lambda: self.decider.decide(self._claim)):
+                    self._backlog = True
+
+    def _claim(self, turn: Turn) -> Decision[bool]:
+        turn.offer.room = self._capacity()
+        return drive.claim(turn, _CLAIM_AT_ONCE)
+
+    async def _firing(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            self._due_at = None
+            following = await self._persist(
+                lambda: self.decider.decide(lambda turn: due.fire(turn, _FIRE_AT_ONCE))
+            )
+            if following is not None:
+                self._expect(following)
+
+    def _expect(self, at: int) -> None:
+        """Makes sure that what is due at a time is fired then."""
+        if self._stopping or (self._due_at is not None and self._due_at <= at):
+            return
+        self._due_at = at
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.decider.clock.call_at(at, self._due.set)
+
+    async def _renewing(self) -> None:
+        while True:
+            await asyncio.sleep(_LIFETIME / 3000)
+            await self._persist(
+                lambda: self.decider.decide(lambda turn: drive.renew(turn, self.decider.node, _LIFETIME))
+            )
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Tries again until the store takes it: a full disk ends one day, and nothing here may be skipped."""
+        while True:
+            try:
+                return await attempt()
+            except StoreError as error:
+                _log.error("the store refuses, trying again in %s s: %s", _PAUSE_AFTER_ERROR, error)
+                await asyncio.sleep(_PAUSE_AFTER_ERROR)
+
+    def _spawn(self, work: Coroutine[None, None, T]) -> None:
+        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
+        if not task.cancelled() and task.exception() is not None:
+            _log.critical("a loop of the runner ended", exc_info=task.exception())
+
+    # For those who wait.
+
+    @property
+    def due_at(self) -> int | None:
+        """When the next job that the runner knows of is due (ms)."""
+        return self._due_at
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing moves until time passes or something comes from outside."""
+        active = len(self._residents) - len(self._parked)
+        claimable = self._backlog and self._capacity() > 0
+        return not (active or claimable or self.decider.deciding or self._loading or self._due.is_set())
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many runs execute, and how many are parked in memory."""
+        return len(self._residents) - len(self._parked), len(self._parked)

@@ -1,0 +1,194 @@
+"""App: the functions of a program under one id, and the door by which the program sends events.
+
+An app knows nothing of servers and stores. What runs it (perdure.embedded, perdure dev) reads `functions` and
+binds a `Sender`; until then `send` has nowhere to go, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeVar, Unpack, overload
+
+from perdure.model.config import BatchEvents as BatchEvents
+from perdure.model.config import CancelOn as CancelOn
+from perdure.model.config import Concurrency as Concurrency
+from perdure.model.config import Cron as Cron
+from perdure.model.config import Debounce as Debounce
+from perdure.model.config import EventTrigger as EventTrigger
+from perdure.model.config import FunctionConfig
+from perdure.model.config import Priority as Priority
+from perdure.model.config import RateLimit as RateLimit
+from perdure.model.config import Singleton as Singleton
+from perdure.model.config import Throttle as Throttle
+from perdure.model.config import Timeouts as Timeouts
+from perdure.model.config import on as on
+from perdure.model.errors import ConfigError, PerdureError
+from perdure.model.event import FUNCTION_FAILED
+from perdure.model.json import Json
+from perdure.sdk.arguments import EventLike, event_list, plain_event
+from perdure.sdk.callables import call_kind
+from perdure.sdk.context import Context
+from perdure.sdk.function import AsyncFunction, Function, PlainFunction
+from perdure.sdk.options import FunctionOptions, check_slug, configure
+from perdure.sdk.port import Sender
+
+R = TypeVar("R")
+
+_NOT_RUNNING = (
+    "runs nowhere, so there is nothing to send events to: "
+    "run it with `async with perdure.embedded(app):`, or with `perdure dev module:app`"
+)
+
+
+class App:
+    """A program's functions. `id` names it on a server; with it begins the slug of each function.
+
+    Raises `ConfigError` for an id that is no slug.
+
+    >>> app = App("shop")
+    >>> @app.function("fulfil", trigger="shop/order.created", retries=2)
+    ... async def fulfil(ctx: Context) -> str:
+    ...     return ctx.event.data["order"]
+    >>> fulfil.id, list(app.functions)
+    ('shop-fulfil', ['shop-fulfil'])
+    """
+
+    def __init__(self, id: str) -> None:
+        problems = check_slug("id", id)
+        if problems:
+            raise ConfigError(f"app {id!r}", problems)
+        self.id = id
+        self._functions: dict[str, Function[Json]] = {}
+        self._sender: Sender | None = None
+        self._sender_loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def functions(self) -> Mapping[str, Function[Json]]:
+        """The functions by slug, those made by `on_failure` included."""
+        return MappingProxyType(self._functions)
+
+    def function(self, id: str, **options: Unpack[FunctionOptions]) -> FunctionDecorator:
+        """Registers a handler: a function (`async def` or plain) of one argument, the context.
+
+        The options are those of `FunctionOptions`: `trigger`, `name`, `retries`, `concurrency`, `throttle`,
+        `rate_limit`, `debounce`, `batch_events`, `priority`, `idempotency`, `singleton`, `cancel_on`,
+        `timeouts`, `on_failure`. Raises `ConfigError` with every fault of the options and the handler.
+        """
+        return FunctionDecorator(self, id, options)
+
+    async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:
+        """Sends one event or several; returns their ids once they are stored.
+
+        Raises `EventError` for an event that is not valid, `UnserializableError` for data that cannot be
+        stored, `PerdureError` while nothing runs the app.
+        """
+        if self._sender is None:
+            raise PerdureError(f"app {self.id!r} {_NOT_RUNNING}")
+        bodies = [plain_event(event, f"events[{index}]") for index, event in enumerate(event_list(events))]
+        return await self._sender.send(bodies) if bodies else []
+
+    def bind(self, sender: Sender) -> None:
+        """Gives `send` its destination; for what runs the app, in the event loop that the sender lives in."""
+        if self._sender is not None and self._sender is not sender:
+            raise PerdureError(f"app {self.id!r} is already run by another engine in this process")
+        self._sender = sender
+        self._sender_loop = asyncio.get_running_loop()
+
+    def unbind(self, sender: Sender) -> None:
+        """Takes it away again; nothing happens if another one has been bound since."""
+        if self._sender is sender:
+            self._sender = self._sender_loop = None
+
+    @property
+    def sender_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the bound sender. Raises `PerdureError` while nothing runs the app."""
+        if self._sender_loop is None:
+            raise PerdureError(f"app {self.id!r} {_NOT_RUNNING}")
+        return self._sender_loop
+
+    def add(self, function: Function[Json]) -> None:
+        """Adds a function. Raises `ConfigError` if there is another one of its id."""
+        known = self._functions.get(function.id)
+        if known is not None and not _is_new_version(known.handler, function.handler):
+            taken = f"id: is taken by {_place(known.handler)}; ids are unique in an app"
+            raise ConfigError(f"function {function.id!r}", [taken])
+        self._functions[function.id] = function
+
+    def __repr__(self) -> str:
+        return f"<App {self.id!r}, {len(self._functions)} functions>"
+
+
+class FunctionDecorator:
+    """What `@app.function(...)` applies to a handler."""
+
+    def __init__(self, app: App, id: str, options: FunctionOptions) -> None:
+        self._app = app
+        self._id = id
+        self._options = options
+
+    # A coroutine is a result too, so the second form holds for async handlers as well: the first one wins.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        handler: Callable[[Context], Coroutine[Json, Json, R]],  # pyright: ignore[reportOverlappingOverload]
+        /,
+    ) -> AsyncFunction[R]: ...
+    @overload
+    def __call__(self, handler: Callable[[Context], R], /) -> PlainFunction[R]: ...
+    def __call__(self, handler: Callable[[Context], Json], /) -> Function[Json]:
+        problems = check_slug("id", self._id) + _handler_faults("handler", handler)
+        on_failure = self._options.get("on_failure")
+        if on_failure is not None:
+            problems += _handler_faults("on_failure", on_failure)
+        config = configure(self._app.id, self._id, self._options, problems)
+        if problems:
+            raise ConfigError(f"function {config.id!r}", problems)
+        function = _function(config, handler)
+        self._app.add(function)
+        if on_failure is not None:
+            self._app.add(_function(_failure_config(config), on_failure))
+        return function
+
+
+def _function(config: FunctionConfig, handler: Callable[[Context], Json]) -> Function[Json]:
+    return AsyncFunction(config, handler) if call_kind(handler).is_async else PlainFunction(config, handler)
+
+
+def _failure_config(config: FunctionConfig) -> FunctionConfig:
+    return FunctionConfig(
+        id=f"{config.id}-failure",
+        app_id=config.app_id,
+        name=f"{config.name} (failure)",
+        triggers=(EventTrigger(FUNCTION_FAILED, f"event.data.function_id == '{config.id}'"),),
+        retries=1,
+    )
+
+
+def _handler_faults(field: str, handler: object) -> list[str]:
+    if not callable(handler) or inspect.isclass(handler):
+        return [f"{field}: must be a function, got {handler!r}"]
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        return [f"{field}: is a generator; use a function that returns its result"]
+    try:
+        inspect.signature(handler).bind(None)
+    except (TypeError, ValueError):
+        name = getattr(handler, "__name__", "handler")
+        return [f"{field}: must take one argument, the context: def {name}(ctx)"]
+    return []
+
+
+def _is_new_version(known: Callable[..., Json], handler: Callable[..., Json]) -> bool:
+    """Whether a notebook's cell is run again: only there is one id rightly defined twice."""
+    interactive = not hasattr(sys.modules.get("__main__"), "__file__")
+    names = [(getattr(f, "__module__", ""), getattr(f, "__qualname__", "")) for f in (known, handler)]
+    return interactive and names[0] == names[1]
+
+
+def _place(handler: Callable[..., Json]) -> str:
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    name = getattr(handler, "__qualname__", repr(handler))
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else name

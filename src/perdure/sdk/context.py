@@ -1,0 +1,24 @@
+"""The context: what a handler is told about its run."""
+
+from __future__ import annotations
+
+import msgspec
+
+from perdure.model.event import Event
+from perdure.sdk.logger import RunLogger
+
+
+class Context(msgspec.Struct, frozen=True, eq=False):
+    """The one argument of a handler.
+
+    `event` is the event that started the run and `events` the whole batch (one event where the function does
+    not batch). `attempt` counts from 0 to `max_attempts - 1`. `logger` is silent while the handler replays.
+    """
+
+    event: Event
+    events: list[Event]
+    run_id: str
+    function_id: str
+    attempt: int
+    max_attempts: int
+    logger: RunLogger

@@ -1,0 +1,338 @@
+"""One execution: one life of a handler's coroutine, replayed against what is recorded of its run.
+
+Invariants:
+- A step with a memo is not done again; its value is always the one decoded from what was stored, so the first
+  run and every replay see the same.
+- Nothing that a step did is shown to the handler before the host has made it durable.
+- Being cancelled is no failure: it is never recorded, and the step is done again by the next execution.
+- When the handler ends, whatever it left running is cancelled before the end is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import partial
+from inspect import isawaitable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from perdure.model import values
+from perdure.model.errors import ErrorInfo, NonRetriableError, PerdureError, StepError
+from perdure.model.event import Event
+from perdure.model.ids import step_hash
+from perdure.model.json import Json
+from perdure.model.ops import STEP_ERROR, STEP_RUN, Memo, Op, OpenStep, Retry
+from perdure.model.records import StepStatus
+from perdure.sdk.arguments import StepArgumentError
+from perdure.sdk.context import Context
+from perdure.sdk.failure import failure_of
+from perdure.sdk.function import Function
+from perdure.sdk.logger import RunLogger
+from perdure.sdk.port import Host, Snapshot
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_DUE = int(StepStatus.DUE)
+_FIRST = Retry(0)
+
+
+class StepCall(msgspec.Struct):
+    """A call of `step.run` and its kin: what to call and how to record it. `timeout` is in ms."""
+
+    id: str
+    name: str
+    call: Callable[..., Json]
+    args: tuple[Json, ...]
+    kwargs: dict[str, Json]
+    is_async: bool
+    returns: object | None
+    opts: dict[str, Json] | None = None
+    timeout: int | None = None
+    data: bytes | None = None
+    value: Json = None
+
+
+class Scope:
+    """Where code runs: in the handler of an execution, or (with `step`) inside a step's callable."""
+
+    __slots__ = ("execution", "step")
+
+    def __init__(self, execution: Execution[Json], step: str | None = None) -> None:
+        self.execution = execution
+        self.step = step
+
+
+_scope: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
+
+
+class Execution(Generic[R]):
+    """Runs a handler once. `snapshot` is what is recorded of the run, `host` makes durable what it does."""
+
+    loop: asyncio.AbstractEventLoop
+    _main: asyncio.Task[Json] | None
+
+    def __init__(
+        self,
+        function: Function[R],
+        snapshot: Snapshot,
+        host: Host,
+        events: list[Event],
+        run_id: str,
+        attempt: int = 0,
+        max_attempts: int = 1,
+    ) -> None:
+        self.function = function
+        self.host = host
+        self._memos = snapshot.memos
+        self._open: Mapping[str, OpenStep] = snapshot.open
+        # Memos not yet passed: while there are any, and nothing new has happened, the handler is replaying.
+        self._unpassed = set(snapshot.memos)
+        self._live = False
+        self._uses: dict[str, int] = {}
+        self._claimed: set[str] = set()
+        self._tasks: set[asyncio.Task[Json]] = set()
+        self._ended: BaseException | None = None
+        self._scope = Scope(self)
+        self.context = Context(
+            event=events[0],
+            events=events,
+            run_id=run_id,
+            function_id=function.id,
+            attempt=attempt,
+            max_attempts=max_attempts,
+            logger=RunLogger(run_id, function.id, self._silent),
+        )
+
+    async def run(self) -> bytes:
+        """Runs the handler to its end; its result as JSON bytes. Raises what the handler raised."""
+        self.loop = asyncio.get_running_loop()
+        token = _scope.set(self._scope)
+        self._main = asyncio.current_task()
+        ended: BaseException = PerdureError(
+            f"the run {self.context.run_id} of {self.function.id!r} has ended"
+        )
+        try:
+            result = await self._call(self.function.is_async, partial(self.function.handler, self.context))
+            return values.encode(result, where=f"the result of function {self.function.id!r}")
+        except asyncio.CancelledError as error:
+            ended = error
+            raise
+        finally:
+            self._ended = ended
+            _scope.reset(token)
+            await self._stop_tasks()
+
+    @property
+    def unused_steps(self) -> frozenset[str]:
+        """Hashes of recorded steps that the handler did not ask for: when it ended, steps of older code."""
+        return frozenset(self._memos.keys() | self._open.keys()) - self._claimed
+
+    def claim(self, step_id: str) -> str:
+        """The hash of the next use of a step id; taken when the step is called, not when it is awaited."""
+        index = self._uses.get(step_id, 0)
+        self._uses[step_id] = index + 1
+        try:
+            hashed = step_hash(step_id, index)
+        except UnicodeEncodeError:
+            raise StepArgumentError(step_id, "id", "holds half of a surrogate pair") from None
+        if hashed in self._claimed:
+            # The n-th use of "a" is hashed as "a:n", as is a step with that very id.
+            raise StepArgumentError(
+                step_id, "id", f"clashes with use {index} of another id; rename one of them"
+            )
+        self._claimed.add(hashed)
+        return hashed
+
+    async def wait(self, op: Op, restore: Callable[[bytes], T]) -> T:
+        """A step that the host decides: a sleep, a wait, an invoke, a sending."""
+        task = self._enter(op.name)
+        try:
+            memo = self._recall(op.id)
+            if memo is None:
+                outcome = await self._rejoin(op.id)
+                while isinstance(outcome, Retry):
+                    op.attempt = outcome.attempt
+                    outcome = await self.host.report(op)
+                    self._live = True
+                memo = outcome
+        finally:
+            self._tasks.discard(task)
+        if memo.failed:
+            raise _step_error(op.name, memo)
+        try:
+            return restore(memo.data)
+        except (values.RestoreError, msgspec.DecodeError) as error:
+            raise _misfit(op.name, error) from error
+
+    async def run_step(self, call: StepCall) -> Json:
+        """A step that a callable decides, attempted until it succeeds or the host says that it failed."""
+        task = self._enter(call.name)
+        try:
+            memo = self._recall(call.id)
+            if memo is None:
+                outcome = await self._rejoin(call.id)
+                while isinstance(outcome, Retry):
+                    outcome = await self._attempt(call, outcome.attempt)
+                memo = outcome
+        finally:
+            self._tasks.discard(task)
+        if memo.failed:
+            raise _step_error(call.name, memo)
+        if memo.data == call.data:
+            return call.value
+        try:
+            return values.decode(memo.data, call.returns, where=f"step {call.name!r}")
+        except values.RestoreError as error:
+            raise _misfit(call.name, error) from error
+
+    def _recall(self, hashed: str) -> Memo | None:
+        memo = self._memos.get(hashed)
+        if memo is not None:
+            self._unpassed.discard(hashed)
+        return memo
+
+    async def _rejoin(self, hashed: str) -> Memo | Retry:
+        opened = self._open.get(hashed)
+        if opened is None:
+            return _FIRST
+        if opened.status == _DUE:
+            return Retry(opened.attempt)
+        outcome = await self.host.rejoin(hashed)
+        self._live = True
+        return outcome
+
+    async def _attempt(self, call: StepCall, attempt: int) -> Memo | Retry:
+        host = self.host
+        op = Op(STEP_RUN, call.id, call.name, opts=call.opts, attempt=attempt, started_at=host.now())
+        token = _scope.set(Scope(self, call.name))
+        host.enter_step()
+        try:
+            if call.timeout is None:
+                result = await self._call(call.is_async, partial(call.call, *call.args, **call.kwargs))
+            else:
+                result = await self._call_within(call, call.timeout)
+            where = f"step {call.name!r}"
+            op.data = call.data = values.encode(result, where=where)
+            call.value = values.decode(op.data, call.returns, where=where)
+        except Exception as error:
+            self._fail(op, error)
+        except asyncio.CancelledError as error:
+            # Cancelling this task is the host's or the handler's doing. Without that, the callable itself
+            # awaited something cancelled: an error like any other, not the end of the run.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._fail(op, error)
+        finally:
+            host.leave_step()
+            _scope.reset(token)
+        op.ended_at = host.now()
+        outcome = await host.report(op)
+        self._live = True
+        return outcome
+
+    async def _call(self, is_async: bool, call: Callable[[], Json]) -> Json:
+        if is_async:
+            return await call()
+        result = await self.host.in_thread(call)
+        # A plain function, a lambda say, may still hand back something to await.
+        return await result if isawaitable(result) else result
+
+    async def _call_within(self, call: StepCall, timeout: int) -> Json:
+        limit = asyncio.timeout(timeout / 1000)
+        try:
+            async with limit:
+                return await self._call(call.is_async, partial(call.call, *call.args, **call.kwargs))
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"step {call.name!r} did not end within {timeout / 1000:g}s") from error
+
+    def _fail(self, op: Op, error: BaseException) -> None:
+        failure = failure_of(error, self.host.now())
+        op.op = STEP_ERROR
+        op.data = None
+        op.error = failure.info
+        op.no_retry = failure.no_retry
+        op.retry_after = failure.retry_after
+
+    def _enter(self, step_id: str) -> asyncio.Task[Json] | None:
+        self.check_not_ended(step_id)
+        task = asyncio.current_task()
+        if task is not None and task is not self._main:
+            self._tasks.add(task)
+        return task
+
+    def check_not_ended(self, step_id: str) -> None:
+        if isinstance(self._ended, asyncio.CancelledError):
+            # A handler in a thread goes on after its cancellation until it calls its next step: here.
+            raise asyncio.CancelledError()
+        if self._ended is not None:
+            raise PerdureError(
+                f"step {step_id!r}: {self._ended}; await steps, and tasks that call them, in the handler"
+            )
+
+    async def _stop_tasks(self) -> None:
+        # A step left running would go on beside the next attempt of the same handler, and be done twice.
+        tasks = [task for task in self._tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _silent(self) -> bool:
+        scope = _scope.get()
+        return bool(self._unpassed) and not self._live and (scope is None or scope.step is None)
+
+
+def current(step_id: str) -> Execution[Json]:
+    """The execution whose handler is calling a step. Raises where a step cannot be called."""
+    scope = _scope.get()
+    if scope is None:
+        raise PerdureError(
+            f"step {step_id!r} was called outside of a run: steps work in the handler of a function, "
+            "which perdure runs (perdure.embedded(app), perdure dev)"
+        )
+    if scope.step is not None:
+        raise NonRetriableError(
+            f"step {step_id!r} was called inside step {scope.step!r}: a step is one unit of work and cannot "
+            "hold another; call it from the handler, or make the outer one a function and use step.invoke"
+        )
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise PerdureError(
+            f"step {step_id!r} was called in a plain handler, which cannot await: "
+            "use `from perdure.sync import step`, or make the handler `async def`"
+        ) from None
+    if loop is not scope.execution.loop:
+        raise PerdureError(f"step {step_id!r} was called in another event loop than that of its run")
+    scope.execution.check_not_ended(step_id)
+    return scope.execution
+
+
+def current_in_thread(step_id: str) -> Execution[Json]:
+    """The execution whose plain handler is calling a blocking step."""
+    scope = _scope.get()
+    if scope is None or scope.step is not None:
+        return current(step_id)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return scope.execution
+    raise PerdureError(
+        f"step {step_id!r} of perdure.sync was called in an event loop, which it would block: "
+        "use `from perdure import step` and await it"
+    )
+
+
+def _step_error(name: str, memo: Memo) -> StepError:
+    return StepError(name, msgspec.json.decode(memo.data, type=ErrorInfo))
+
+
+def _misfit(name: str, error: Exception) -> StepError:
+    return StepError(name, ErrorInfo(name=type(error).__name__, message=str(error)))

@@ -1,0 +1,40 @@
+"""What the rest of perdure needs of a store: one protocol, so that another database is another room.
+
+A store drives decisions (see `perdure.engine`): all reads and mutations of one decision happen in one transaction,
+decisions that arrive together are committed together, and a result is handed out only after its commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from perdure.engine.turn import Decision
+
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """A durable memory. `exclusive` says that this process is the only one that can write to it."""
+
+    exclusive: bool
+
+    async def open(self) -> None:
+        """Makes the store ready: locks, connects, migrates. Raises `StoreLockedError`, `StoreError`."""
+        ...
+
+    async def submit(self, begin: Callable[[], Decision[T]]) -> T:
+        """Runs a decision in a transaction and returns its result after the commit.
+
+        `begin` makes the decision anew each time it has to be tried. Raises what the decision raises, and
+        `StoreError` when the database refuses; then nothing of the decision is kept.
+        """
+        ...
+
+    async def view(self, begin: Callable[[], Decision[T]]) -> T:
+        """Runs a decision that only reads, on what is committed."""
+        ...
+
+    async def close(self) -> None:
+        """Finishes what was submitted and releases the store."""
+        ...

@@ -1,0 +1,164 @@
+-- Times are milliseconds since the epoch. Payload columns hold JSON, or a reference to a blob (see blobs.py).
+
+CREATE TABLE event (
+  internal_id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  received_at INTEGER NOT NULL,
+  internal INTEGER NOT NULL,
+  body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_by_name ON event (name, internal_id);
+
+CREATE TABLE run (
+  id TEXT PRIMARY KEY,
+  function_id TEXT NOT NULL,
+  function_version INTEGER NOT NULL,
+  app_id TEXT NOT NULL,
+  event_id TEXT NOT NULL,
+  batch_id TEXT,
+  cron TEXT,
+  original_run_id TEXT,
+  parent TEXT,
+  status INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  started_at INTEGER,
+  ended_at INTEGER,
+  output BLOB
+) STRICT;
+CREATE INDEX run_by_event ON run (event_id);
+CREATE INDEX run_active ON run (function_id, id) WHERE status < 2;
+
+-- The events of a batch run after its first.
+CREATE TABLE run_event (
+  run_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
+  PRIMARY KEY (run_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_event_by_event ON run_event (event_id);
+
+CREATE TABLE step (
+  run_id TEXT NOT NULL,
+  id TEXT NOT NULL,
+  op TEXT NOT NULL,
+  name TEXT NOT NULL,
+  status INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  queued_at INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  data BLOB,
+  opts BLOB,
+  PRIMARY KEY (run_id, id)
+) STRICT, WITHOUT ROWID;
+
+-- Failed attempts of steps, and of handlers (step_id empty).
+CREATE TABLE attempt (
+  run_id TEXT NOT NULL,
+  step_id TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  ended_at INTEGER NOT NULL,
+  error BLOB NOT NULL,
+  PRIMARY KEY (run_id, step_id, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- state: 0 scheduled, 1 ready, 2 leased, 3 blocked, 4 parked.
+CREATE TABLE job (
+  id TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  state INTEGER NOT NULL,
+  run_id TEXT,
+  function_id TEXT,
+  due_at INTEGER NOT NULL,
+  rank INTEGER NOT NULL,
+  node TEXT,
+  token INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  woken INTEGER NOT NULL,
+  blocked_on TEXT,
+  keys BLOB,
+  data BLOB
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_due ON job (due_at) WHERE state = 0;
+CREATE INDEX job_ready ON job (rank, id) WHERE state = 1;
+CREATE INDEX job_leased ON job (node) WHERE state = 2;
+CREATE INDEX job_blocked ON job (blocked_on, rank, id) WHERE state = 3;
+
+CREATE TABLE pause (
+  id TEXT PRIMARY KEY,
+  run_id TEXT NOT NULL,
+  step_id TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  path TEXT,
+  value TEXT,
+  expression TEXT,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pause_by_match ON pause (name, path, value) WHERE kind IN ('event', 'cancel');
+CREATE INDEX pause_by_signal ON pause (name) WHERE kind = 'signal';
+
+CREATE TABLE slot (
+  key TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  PRIMARY KEY (key, owner)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE bucket (
+  key TEXT PRIMARY KEY,
+  arrival REAL NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hit (
+  key TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (key, at, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency (
+  key TEXT PRIMARY KEY,
+  event_id TEXT NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE batch_item (
+  job_id TEXT NOT NULL,
+  event_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  PRIMARY KEY (job_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE function (
+  id TEXT PRIMARY KEY,
+  app_id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  config BLOB NOT NULL,
+  created_at INTEGER NOT NULL,
+  archived_at INTEGER,
+  paused_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE node (
+  id TEXT PRIMARY KEY,
+  alive_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blob (
+  hash BLOB PRIMARY KEY,
+  data BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE blob_use (
+  owner TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (owner, hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blob_use_by_hash ON blob_use (hash);

@@ -1,0 +1,283 @@
+-- Every statement of the SQLite store. Mutations take the fields of the Struct of their name, in order;
+-- reads answer columns in the order of their record. "payload" marks reads whose rows may refer to blobs.
+
+-- :name put_event
+INSERT INTO event VALUES (?, ?, ?, ?, ?)
+
+-- :name put_run
+INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name put_run_event
+INSERT INTO run_event VALUES (?, ?, ?)
+
+-- :name start_run
+UPDATE run SET status = 1, started_at = ? WHERE id = ? AND started_at IS NULL
+
+-- :name end_run
+UPDATE run SET status = ?, ended_at = ?, output = ? WHERE id = ?
+
+-- :name put_step
+INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, id) DO UPDATE SET
+  status = excluded.status, attempt = excluded.attempt, started_at = excluded.started_at,
+  ended_at = excluded.ended_at, data = excluded.data
+
+-- :name decide_step
+UPDATE step SET status = ?, ended_at = ?, data = ? WHERE run_id = ? AND id = ?
+
+-- :name due_step
+UPDATE step SET status = 4, attempt = ? WHERE run_id = ? AND id = ?
+
+-- :name put_attempt
+INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)
+
+-- :name put_job
+INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name lease_job
+UPDATE job SET state = 2, node = ?, token = ?, woken = 0, blocked_on = NULL WHERE id = ?
+
+-- :name ready_job
+UPDATE job SET state = 1, node = NULL, woken = 0, blocked_on = NULL WHERE id = ?
+
+-- :name park_job
+UPDATE job SET state = 4, node = NULL, blocked_on = NULL WHERE id = ?
+
+-- :name block_job
+UPDATE job SET state = 3, node = NULL, blocked_on = ? WHERE id = ?
+
+-- :name wake_job
+UPDATE job SET woken = 1 WHERE id = ?
+
+-- :name clear_woken
+UPDATE job SET woken = 0 WHERE id = ?
+
+-- :name retry_job
+UPDATE job SET state = 0, node = NULL, woken = 0, blocked_on = NULL, due_at = ?, attempt = ? WHERE id = ?
+
+-- :name delete_job
+DELETE FROM job WHERE id = ?
+
+-- :name delete_run_jobs
+DELETE FROM job WHERE id >= ? AND id < ?
+
+-- :name put_pause
+INSERT OR REPLACE INTO pause VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name delete_pause
+DELETE FROM pause WHERE id = ?
+
+-- :name delete_run_pauses
+DELETE FROM pause WHERE id >= ? AND id < ?
+
+-- :name put_slot
+INSERT OR IGNORE INTO slot VALUES (?, ?)
+
+-- :name delete_slot
+DELETE FROM slot WHERE key = ? AND owner = ?
+
+-- :name put_bucket
+INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)
+
+-- :name put_hit
+INSERT INTO hit VALUES (?, ?, ?, ?)
+
+-- :name put_idempotency
+INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?)
+
+-- :name put_batch_item
+INSERT INTO batch_item (job_id, event_id, position, size) VALUES (?, ?, ?, ?)
+
+-- :name delete_batch_items
+DELETE FROM batch_item WHERE job_id = ?
+
+-- :name put_function
+INSERT OR REPLACE INTO function VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name unblock_function
+UPDATE job SET state = 1, blocked_on = NULL WHERE state = 3 AND function_id = ?
+
+-- :name put_node
+INSERT OR REPLACE INTO node VALUES (?, ?)
+
+-- :name delete_node
+DELETE FROM node WHERE id = ?
+
+-- :name release_leases
+UPDATE job SET state = 1, node = NULL, woken = 0 WHERE state = 2 AND node = ?
+
+-- :name release_dead_leases
+UPDATE job SET state = 1, node = NULL, woken = 0
+WHERE state = 2 AND node IS NOT NULL AND node NOT IN (SELECT id FROM node WHERE alive_until > ?)
+
+-- :name delete_run
+DELETE FROM run WHERE id = ?
+
+-- :name delete_run_steps
+DELETE FROM step WHERE run_id = ?
+
+-- :name delete_run_attempts
+DELETE FROM attempt WHERE run_id = ?
+
+-- :name delete_run_events
+DELETE FROM run_event WHERE run_id = ?
+
+-- :name delete_event
+DELETE FROM event WHERE internal_id = ?
+
+-- :name delete_blob_uses
+DELETE FROM blob_use WHERE owner = ?
+
+-- :name delete_unused_blobs
+DELETE FROM blob WHERE hash NOT IN (SELECT hash FROM blob_use)
+
+-- :name delete_expired_idempotency
+DELETE FROM idempotency WHERE expires_at <= ?
+
+-- :name delete_expired_buckets
+DELETE FROM bucket WHERE expires_at <= ?
+
+-- :name delete_expired_hits
+DELETE FROM hit WHERE expires_at <= ?
+
+-- :name job_lease
+SELECT node, token FROM job WHERE id = ?
+
+-- :name job_by_id
+SELECT * FROM job WHERE id = ?
+
+-- :name due_jobs
+SELECT * FROM job WHERE state = 0 AND due_at <= ? ORDER BY due_at LIMIT ?
+
+-- :name next_due
+SELECT due_at FROM job WHERE state = 0 ORDER BY due_at LIMIT 1
+
+-- :name next_due_besides_cron
+SELECT due_at FROM job WHERE state = 0 AND kind <> 'cron' ORDER BY due_at LIMIT 1
+
+-- :name ready_jobs
+SELECT * FROM job WHERE state = 1 ORDER BY rank, id LIMIT ?
+
+-- :name blocked_jobs
+SELECT id FROM job WHERE state = 3 AND blocked_on = ? ORDER BY rank, id LIMIT ?
+
+-- :name jobs_of_run
+SELECT * FROM job WHERE id >= ? AND id < ? LIMIT ?
+
+-- :name cron_jobs
+SELECT * FROM job WHERE id >= 'cron:' || ?1 || ':' AND id < 'cron:' || ?1 || ';'
+
+-- :name run_by_id payload
+SELECT * FROM run WHERE id = ?
+
+-- :name active_runs payload
+SELECT * FROM run WHERE status < 2 AND function_id = ? AND id > ? ORDER BY id LIMIT ?
+
+-- :name event_by_id payload
+SELECT * FROM event WHERE internal_id = ?
+
+-- :name batch_events payload
+SELECT event.* FROM run_event JOIN event ON internal_id = event_id WHERE run_id = ? ORDER BY position
+
+-- :name steps_of payload
+SELECT * FROM step WHERE run_id = ? ORDER BY seq
+
+-- :name step_by_id payload
+SELECT * FROM step WHERE run_id = ? AND id = ?
+
+-- :name attempts_of payload
+SELECT * FROM attempt WHERE run_id = ? ORDER BY step_id, attempt
+
+-- :name pause_paths
+SELECT DISTINCT name, path FROM pause
+WHERE kind IN ('event', 'cancel') AND name IN (SELECT value FROM json_each(?))
+
+-- :name pauses_unindexed
+SELECT * FROM pause WHERE kind IN ('event', 'cancel') AND name = ? AND path IS NULL ORDER BY id
+
+-- :name pauses_indexed
+SELECT * FROM pause WHERE kind IN ('event', 'cancel') AND name = ? AND path = ? AND value = ? ORDER BY id
+
+-- :name pause_by_id
+SELECT * FROM pause WHERE id = ?
+
+-- :name pauses_of_run
+SELECT * FROM pause WHERE id >= ? AND id < ?
+
+-- :name signal_pause
+SELECT * FROM pause WHERE kind = 'signal' AND name = ?
+
+-- :name slots_taken
+SELECT count(*) FROM slot WHERE key = ? AND owner <> ?
+
+-- :name slot_owner
+SELECT owner FROM slot WHERE key = ? LIMIT 1
+
+-- :name bucket
+SELECT arrival FROM bucket WHERE key = ?
+
+-- :name hits_since
+SELECT count(*) FROM hit WHERE key = ? AND at > ?
+
+-- :name idempotent_event
+SELECT event_id FROM idempotency WHERE key = ? AND expires_at > ?
+
+-- :name batch_items
+SELECT event_id, size FROM batch_item WHERE job_id = ? ORDER BY position
+
+-- :name functions
+SELECT * FROM function ORDER BY id
+
+-- :name list_events payload
+SELECT * FROM event
+WHERE internal_id < ?1 AND internal <= ?2 AND (?3 IS NULL OR name = ?3)
+  AND (?4 IS NULL OR received_at > ?4) AND (?5 IS NULL OR received_at < ?5)
+ORDER BY internal_id DESC LIMIT ?6
+
+-- :name list_runs payload
+SELECT * FROM run
+WHERE id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR function_id = ?3) AND (?4 IS NULL OR app_id = ?4)
+ORDER BY id DESC LIMIT ?5
+
+-- :name runs_of_event payload
+SELECT * FROM run WHERE event_id = ?1
+UNION ALL
+SELECT run.* FROM run_event JOIN run ON run.id = run_id WHERE run_event.event_id = ?1
+ORDER BY 1
+
+-- :name batch_event_ids
+SELECT event_id FROM run_event WHERE run_id = ? ORDER BY position
+
+-- :name expired_runs
+SELECT id FROM run WHERE id > ? AND id < ? AND ended_at IS NOT NULL AND ended_at < ? AND status IN (SELECT value FROM json_each(?))
+ORDER BY id LIMIT ?
+
+-- :name expired_events
+SELECT internal_id FROM event
+WHERE internal_id > ? AND internal_id < ?
+  AND NOT EXISTS (SELECT 1 FROM run WHERE run.event_id = internal_id)
+  AND NOT EXISTS (SELECT 1 FROM run_event WHERE run_event.event_id = internal_id)
+  AND NOT EXISTS (SELECT 1 FROM batch_item WHERE batch_item.event_id = internal_id)
+ORDER BY internal_id LIMIT ?
+
+-- :name count_runs
+SELECT status, count(*) FROM run GROUP BY status
+
+-- :name count_jobs
+SELECT state, count(*) FROM job GROUP BY state
+
+-- :name orphan_runs
+SELECT run.id, run.function_id FROM run
+LEFT JOIN job ON job.id = run.id
+WHERE run.status < 2 AND (job.id IS NULL OR (job.state = 4
+  AND NOT EXISTS (SELECT 1 FROM pause WHERE pause.id >= run.id AND pause.id < run.id || '/' AND pause.kind <> 'cancel')
+  AND NOT EXISTS (SELECT 1 FROM job t WHERE t.id > run.id AND t.id < run.id || '/' AND t.kind IN ('sleep', 'timeout', 'retry'))))
+LIMIT ?
+
+-- :name leaked_slots
+SELECT key, owner FROM slot WHERE owner NOT IN (SELECT id FROM job) LIMIT ?
+
+-- :name unregistered_runs
+SELECT function_id, count(*) FROM run
+WHERE status < 2 AND function_id NOT IN (SELECT id FROM function WHERE archived_at IS NULL) GROUP BY function_id

@@ -1,0 +1,46 @@
+"""Named SQL from .sql files: `-- :name NAME [payload]` starts a statement, which ends at the next name.
+
+All SQL of a store is in such files, so that it can be read, reviewed and explained as SQL.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_HEADER = re.compile(r"^-- :name (\w+)( payload)?$", re.MULTILINE)
+_WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Statement(NamedTuple):
+    """One statement. `payload` marks reads whose rows may hold references to blobs."""
+
+    sql: str
+    payload: bool
+
+
+def parse_statements(text: str) -> dict[str, Statement]:
+    """The statements of a .sql file by name; raises `ValueError` for a name given twice.
+
+    >>> parse_statements("-- :name one payload\\nSELECT 1")
+    {'one': Statement(sql='SELECT 1', payload=True)}
+    """
+    found: dict[str, Statement] = {}
+    headers = list(_HEADER.finditer(text))
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        name = header.group(1)
+        if name in found:
+            raise ValueError(f"statement {name!r} is defined twice")
+        sql = text[header.end() : following.start() if following else len(text)].strip()
+        found[name] = Statement(sql, header.group(2) is not None)
+    return found
+
+
+def statement_name(mutation: type) -> str:
+    """The name of a mutation's statement.
+
+    >>> class PutRunEvent: ...
+    >>> statement_name(PutRunEvent)
+    'put_run_event'
+    """
+    return _WORD_START.sub("_", mutation.__name__).lower()

@@ -1,0 +1,65 @@
+"""What every test gets: one event loop backend, hypothesis profiles, and no silent skip in CI.
+
+- Async tests run on asyncio through the anyio plugin (`anyio_mode = "auto"`): no marker is needed.
+- `HYPOTHESIS_PROFILE=dev|ci` chooses how hard property tests search; CI=true chooses `ci`.
+- With `PERDURE_NO_SKIP=1` (set by .ci/run in CI) a skip is a failure, so that a missing server or package can
+  never turn a suite green by leaving it out. `@pytest.mark.may_skip(reason="...")` exempts a test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+NO_SKIP = os.environ.get("PERDURE_NO_SKIP") == "1"
+
+# Shared machines stall for seconds: a per-example deadline would report the machine, not the code.
+settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+# Derandomized: a run that failed fails again, and one that passed cannot fail on an unrelated change.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=200,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The one event loop that perdure supports; session scope lets fixtures of any scope be async."""
+    return "asyncio"
+
+
+def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """The reason out of a skip's (path, line, reason) triple."""
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    report.longrepr = f"skipped while PERDURE_NO_SKIP=1: {_skip_reason(report)}"
+    report.outcome = "failed"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure; an expected failure (xfail) is reported as a skip too and stays one."""
+    report = yield
+    xfailed = hasattr(report, "wasxfail")
+    if NO_SKIP and report.skipped and not xfailed and item.get_closest_marker("may_skip") is None:
+        _fail(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn the skip of a whole module (importorskip at its top) into a failure."""
+    report = yield
+    if NO_SKIP and report.skipped:
+        _fail(report)
+    return report
