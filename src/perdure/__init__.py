@@ -35,6 +35,7 @@ from perdure.model.errors import (
     StepError,
 )
 from perdure.model.event import Event
+from perdure.node import Node, RefusedError, RunHandle, embedded, lifespan
 from perdure.sdk.app import App
 from perdure.sdk.context import Context
 from perdure.sdk.function import Function
@@ -52,18 +53,23 @@ __all__ = [
     "Event",
     "EventTrigger",
     "Function",
+    "Node",
     "NonRetriableError",
     "PerdureError",
     "Priority",
     "RateLimit",
+    "RefusedError",
     "RetryAfterError",
     "RunCancelledError",
     "RunError",
     "RunFailedError",
+    "RunHandle",
     "Singleton",
     "StepError",
     "Throttle",
     "Timeouts",
+    "embedded",
+    "lifespan",
     "on",
     "step",
 ]

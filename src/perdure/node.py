@@ -10,10 +10,10 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 import msgspec
 
@@ -25,7 +25,14 @@ from perdure.engine.schedule import Refused
 from perdure.engine.turn import Decision, Ended
 from perdure.model import values
 from perdure.model.config import FunctionConfig
-from perdure.model.errors import ErrorInfo, NotFoundError, PerdureError, RunCancelledError, RunFailedError, StoreError
+from perdure.model.errors import (
+    ErrorInfo,
+    NotFoundError,
+    PerdureError,
+    RunCancelledError,
+    RunFailedError,
+    StoreError,
+)
 from perdure.model.event import FUNCTION_INVOKED, Event, StoredEvent, parse_event
 from perdure.model.ids import UlidFactory, seeded_ulid
 from perdure.model.json import Json
@@ -37,6 +44,9 @@ from perdure.sdk.app import App
 from perdure.sdk.function import Function
 from perdure.store.protocol import Store
 from perdure.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -64,9 +74,10 @@ class RunHandle(Generic[R]):
     `result` raises `RunFailedError` or `RunCancelledError` when the run did not complete.
     """
 
-    def __init__(self, node: Node, run_id: str, function: Function[R] | None = None) -> None:
+    def __init__(self, node: Node, run_id: str, function: Function[R] | None = None, *, fresh: bool = False) -> None:
         self.run_id = run_id
         self._node = node
+        self._fresh = fresh
         self._returns = function.returns if function is not None else None
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         node.runner.ended.subscribe(run_id, self._on_ended)
@@ -93,13 +104,15 @@ class RunHandle(Generic[R]):
         raise RunCancelledError(self.run_id, f"run {self.run_id} of {ended.function_id} was {status}")
 
     async def _wait(self, timeout: float | None) -> Ended:
-        if not self._ended.done():
+        if not self._ended.done() and not self._fresh:
             # It may have ended before this handle listened.
             run = await self._node.view(lambda: reads.run_by_id(self.run_id))
             if run is None:
                 raise NotFoundError(f"there is no run {self.run_id}")
             if run.status >= RunStatus.COMPLETED and not self._ended.done():
                 self._on_ended(Ended(run.id, run.function_id, run.status, run.output or b"null"))
+        if timeout is None:
+            return await asyncio.shield(self._ended)
         return await asyncio.wait_for(asyncio.shield(self._ended), timeout)
 
     async def status(self) -> RunStatus:
@@ -155,11 +168,17 @@ class Node:
             await self.store.close()
             raise
         self.sweeper.start()
+        attach: Callable[[Callable[[], Awaitable[None]]], None] | None = getattr(self.clock, "attach", None)
+        if attach is not None:
+            attach(self.settle)
 
     async def stop(self) -> None:
         """Lets executing steps finish within the shutdown timeout, hands back the rest, and closes the store."""
         for app in self.apps:
             app.unbind(self)
+        detach: Callable[[Callable[[], Awaitable[None]]], None] | None = getattr(self.clock, "detach", None)
+        if detach is not None:
+            detach(self.settle)
         await self.sweeper.stop()
         try:
             await self.runner.stop(self._shutdown_timeout)
@@ -211,11 +230,21 @@ class Node:
 
     @overload
     async def trigger(
-        self, function: Function[R], data: object = None, *, user: dict[str, Json] | None = None, id: str | None = None
+        self,
+        function: Function[R],
+        data: object = None,
+        *,
+        user: dict[str, Json] | None = None,
+        id: str | None = None,
     ) -> RunHandle[R]: ...
     @overload
     async def trigger(
-        self, function: str, data: object = None, *, user: dict[str, Json] | None = None, id: str | None = None
+        self,
+        function: str,
+        data: object = None,
+        *,
+        user: dict[str, Json] | None = None,
+        id: str | None = None,
     ) -> RunHandle[Json]: ...
     async def trigger(
         self,
@@ -235,10 +264,12 @@ class Node:
         stored = StoredEvent(internal_id, event, now, internal=True)
         outcome = await self._decider.decide(lambda turn: intake.invoke(turn, function_id, stored))
         if outcome is None:
-            raise NotFoundError(f"there is no function {function_id!r}; registered are {sorted(self.catalogue.functions)}")
+            raise NotFoundError(
+                f"there is no function {function_id!r}; registered are {sorted(self.catalogue.functions)}"
+            )
         if isinstance(outcome, Refused):
             raise RefusedError(outcome)
-        return RunHandle(self, outcome, None if isinstance(function, str) else function)
+        return RunHandle(self, outcome, None if isinstance(function, str) else function, fresh=True)
 
     def run(self, run_id: str, function: Function[R] | None = None) -> RunHandle[R]:
         """The handle of a run by its id."""
@@ -286,6 +317,21 @@ class Node:
     async def view(self, begin: Callable[[], Decision[T]]) -> T:
         """Answers a question of `perdure.engine.views` or `reads`."""
         return await self._decider.view(begin)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many runs execute, and how many are parked in memory."""
+        return self.runner.load
+
+    def asgi(self) -> ASGIApp:
+        """The server as an ASGI application (events, REST, metrics), to serve or to mount into another one.
+
+        Use: `Mount("/perdure", engine.asgi())` in Starlette, `api.mount("/perdure", engine.asgi())` in FastAPI.
+        """
+        # Programs without a server need not load one.
+        from perdure.server import make_app
+
+        return make_app(self)
 
     async def health(self) -> views.Health:
         """Counts, and what should not be there."""
@@ -343,7 +389,9 @@ def make_node(apps: App | Iterable[App], db: str | Path | Store, **options: Json
 
 
 @asynccontextmanager
-async def embedded(app: App | Iterable[App], *, db: str | Path | Store = "perdure.db", **options: Json) -> AsyncIterator[Node]:
+async def embedded(
+    app: App | Iterable[App], *, db: str | Path | Store = "perdure.db", **options: Json
+) -> AsyncGenerator[Node]:
     """Runs apps in this process, without a server; `db` is a file (made if missing) or ":memory:".
 
     Options: `retention`, `retry_interval` (ms between attempts instead of the backoff table), `max_active`,
@@ -366,7 +414,7 @@ def lifespan(
     """
 
     @asynccontextmanager
-    async def run(_: object) -> AsyncIterator[dict[str, Node]]:
+    async def run(_: object) -> AsyncGenerator[dict[str, Node]]:
         async with embedded(app, db=db, **options) as node:
             yield {"perdure": node}
 

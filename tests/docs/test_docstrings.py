@@ -20,6 +20,4 @@ def _modules() -> list[str]:
 @pytest.mark.parametrize("name", _modules())
 def test_examples_in_docstrings_hold(name: str) -> None:
     outcome = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-    assert outcome.failed == 0, (
-        f"{outcome.failed} of {outcome.attempted} examples in {name} (see the output above)"
-    )
+    assert outcome.failed == 0, f"{outcome.failed} of {outcome.attempted} examples in {name} (see the output above)"

@@ -45,9 +45,7 @@ def test_the_lock_satisfies_what_is_declared(lock: str) -> None:
 @pytest.mark.parametrize("lock", [*LOCKS, "bench/package-lock.json"])
 def test_a_lock_names_no_address_and_no_path(lock: str) -> None:
     assert (
-        re.findall(
-            r"\w+://\S+|--index-url.*|--find-links.*|/(?:root|home|tmp|opt)/\S+", (ROOT / lock).read_text()
-        )
+        re.findall(r"\w+://\S+|--index-url.*|--find-links.*|/(?:root|home|tmp|opt)/\S+", (ROOT / lock).read_text())
         == []
     )
 
@@ -55,9 +53,7 @@ def test_a_lock_names_no_address_and_no_path(lock: str) -> None:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_pin_has_a_hash(lock: str) -> None:
     entries = re.split(r"^(?=[A-Za-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE)
-    assert [
-        entry.splitlines()[0] for entry in entries if "==" in entry and "--hash=sha256:" not in entry
-    ] == []
+    assert [entry.splitlines()[0] for entry in entries if "==" in entry and "--hash=sha256:" not in entry] == []
 
 
 def test_every_npm_package_of_the_bench_has_an_integrity_hash() -> None:

@@ -55,9 +55,7 @@ def fields(low: int, high: int) -> st.SearchStrategy[Field]:
         st.tuples(value, step).map(lambda p: Field(f"{p[0]}/{p[1]}", set(range(p[0], high + 1, p[1])))),
     )
     terms = st.lists(term, min_size=1, max_size=3).map(
-        lambda items: Field(
-            ",".join(item.text for item in items), set().union(*(item.values for item in items))
-        )
+        lambda items: Field(",".join(item.text for item in items), set().union(*(item.values for item in items)))
     )
     star = st.just(Field("*", set(every)))
     return star | terms | step.map(lambda n: Field(f"*/{n}", set(every[::n])))

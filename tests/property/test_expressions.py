@@ -55,9 +55,7 @@ scalars = st.one_of(
 )
 values = st.recursive(
     scalars,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3)),
     max_leaves=5,
 )
 documents = st.fixed_dictionaries({"data": st.dictionaries(st.sampled_from(FIELDS), values, max_size=6)})
@@ -132,9 +130,7 @@ def _compound(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
             bodies,
         ),
         st.builds(lambda s, t, c: Comprehension("map", s, "x", (t, c)), inner, bodies, bodies),
-        st.sampled_from(
-            [Call(None, "now", ()), Name("int"), Call(None, "duration", (Literal("string", "1h"),))]
-        ),
+        st.sampled_from([Call(None, "now", ()), Name("int"), Call(None, "duration", (Literal("string", "1h"),))]),
     )
 
 
@@ -149,9 +145,7 @@ _comparisons = st.builds(
 conditions = st.recursive(
     _comparisons,
     lambda inner: st.one_of(
-        st.builds(
-            Logical, st.sampled_from(["&&", "&&", "||"]), st.lists(inner, min_size=2, max_size=3).map(tuple)
-        ),
+        st.builds(Logical, st.sampled_from(["&&", "&&", "||"]), st.lists(inner, min_size=2, max_size=3).map(tuple)),
         st.builds(Unary, st.just("!"), inner),
     ),
     max_leaves=4,
@@ -258,12 +252,8 @@ def test_lookup_sees_what_an_expression_sees(document: Json, fields: list[str]) 
 
 
 _fragments = st.one_of(
-    st.sampled_from(
-        ["event", ".", "data", "[", "]", "(", ")", "==", "&&", "||", "!", "-", "?", ":", ",", "{", "}"]
-    ),
-    st.sampled_from(
-        ["'a'", "1", "1.5", "0x", "1u", "r'", '"', '"""', "\\", "b'\\xff'", "//", "\n", "in", "-1"]
-    ),
+    st.sampled_from(["event", ".", "data", "[", "]", "(", ")", "==", "&&", "||", "!", "-", "?", ":", ",", "{", "}"]),
+    st.sampled_from(["'a'", "1", "1.5", "0x", "1u", "r'", '"', '"""', "\\", "b'\\xff'", "//", "\n", "in", "-1"]),
     st.sampled_from(["matches('a*')", ".all(x, x)", "has(", "duration('", "a.b", "null"]),
 )
 

@@ -46,9 +46,7 @@ async def ship(ctx: Context) -> Order:
     return await step.run("load", load, ctx.event.data["id"])
 
 
-@app.function(
-    "count", concurrency=[Concurrency(1, key="event.data.id")], cancel_on=CancelOn("a", match="data.id")
-)
+@app.function("count", concurrency=[Concurrency(1, key="event.data.id")], cancel_on=CancelOn("a", match="data.id"))
 def count(ctx: Context) -> int:
     order = sync_step.run("load", load, "1")
     assert_type(order, Order)
@@ -83,15 +81,11 @@ async def fulfil(ctx: Context) -> dict[str, int]:
 
     await step.sleep("nap", "1h")
     await step.sleep_until("noon", datetime(2026, 11, 22, 12, tzinfo=UTC))
-    assert_type(
-        await step.wait_for_event("paid", event="shop/paid", match="data.id", timeout=60), Event | None
-    )
+    assert_type(await step.wait_for_event("paid", event="shop/paid", match="data.id", timeout=60), Event | None)
     assert_type(await step.wait_for_signal("go", signal="go", timeout="1h"), Signal | None)
     assert_type(await step.send_signal("tell", signal="go", data=[1]), bool)
     assert_type(await step.send_event("send", [{"name": "a"}, Event("b", {})]), list[str])
-    assert_type(
-        await step.fetch("get", "https://example.com", headers={"a": "b"}, body={"n": 1}), FetchResponse
-    )
+    assert_type(await step.fetch("get", "https://example.com", headers={"a": "b"}, body={"n": 1}), FetchResponse)
 
     first, second = await asyncio.gather(step.run("a", load, "1"), step.run("b", charge, order))
     assert_type((first, second), tuple[Order, int])

@@ -27,9 +27,7 @@ def _marked(checker: str) -> dict[int, str]:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1, f"found nothing wrong, or did not run: {done.stdout}{done.stderr}"
     return done.stdout
 

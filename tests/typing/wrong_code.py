@@ -60,9 +60,7 @@ async def handler(ctx: Context) -> None:
     await step.wait_for_event("m", event="a")  # E: call-arg, reportCallIssue
     event = await step.wait_for_event("n", event="a", timeout=1)
     print(event.data)  # E: union-attr, reportOptionalMemberAccess
-    await step.wait_for_signal(
-        "o", signal="a", timeout=1, on_conflict="no"
-    )  # E: arg-type, reportArgumentType
+    _ = step.wait_for_signal("o", signal="a", timeout=1, on_conflict="no")  # E: arg-type, reportArgumentType
     await step.send_event("p", "shop/paid")  # E: arg-type, reportArgumentType
     await step.with_(retries="3").run("q", load, "1")  # E: arg-type, reportArgumentType
     step.run("r", load, "1")  # E: unused-coroutine, reportUnusedCoroutine

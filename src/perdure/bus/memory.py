@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -37,7 +37,7 @@ class MemoryBus(Generic[M]):
             self._listeners.pop(topic, None)
 
     @contextmanager
-    def subscribed(self, topic: str, listener: Callable[[M], None]) -> Iterator[None]:
+    def subscribed(self, topic: str, listener: Callable[[M], None]) -> Generator[None]:
         """Listens to a topic for the length of a block."""
         self.subscribe(topic, listener)
         try:

@@ -12,9 +12,9 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.engine import reads
-from perdure.engine.flow import timer
-from perdure.engine.mutations import PutAttempt, PutEvent, PutStep
 from perdure.engine.drive import park
+from perdure.engine.flow import timer
+from perdure.engine.mutations import PutAttempt, PutEvent, PutStep, RecordStep
 from perdure.engine.retry import retry_delay
 from perdure.engine.schedule import Refused, accept, consider, settle
 from perdure.engine.turn import Decision, Lease, Turn
@@ -81,13 +81,12 @@ def report(
 
 def record(lease: Lease, run_id: str, seq: int, op: Op) -> Decision[bool]:
     """Records one finished step, the commonest report; False under a lease that was given up."""
-    if not (yield from reads.holds_lease(lease)):
-        return False
     opts = encode(op.opts) if op.opts else None
-    yield PutStep(
-        run_id, op.id, STEP_RUN, op.name, 0, seq, op.attempt, op.started_at, op.started_at, op.ended_at, op.data, opts
+    data = op.data or NULL
+    changed: int = yield RecordStep(
+        run_id, op.id, op.name, seq, op.attempt, op.started_at, op.ended_at, data, opts, lease.node, lease.token
     )
-    return True
+    return changed != 0
 
 
 def _record(turn: Turn, situation: Situation, seq: int, op: Op) -> Decision[Memo | None]:
@@ -132,7 +131,18 @@ def _step(
     opts = encode(op.opts) if op.opts else None
     queued_at, started_at = op.started_at, op.started_at
     return PutStep(
-        run.id, op.id, kind or op.op, op.name, status, seq, op.attempt, queued_at, started_at, ended_at, data, opts
+        run.id,
+        op.id,
+        kind or op.op,
+        op.name,
+        status,
+        seq,
+        op.attempt,
+        queued_at,
+        started_at,
+        ended_at,
+        data,
+        opts,
     )
 
 
@@ -158,9 +168,7 @@ def _failed(turn: Turn, situation: Situation, seq: int, op: Op) -> Decision[Memo
     return None
 
 
-def _wait_for_event(
-    turn: Turn, situation: Situation, seq: int, op: Op, opts: dict[str, Json]
-) -> Decision[Memo | None]:
+def _wait_for_event(turn: Turn, situation: Situation, seq: int, op: Op, opts: dict[str, Json]) -> Decision[Memo | None]:
     run = situation.run
     if opts["timeout"] <= 0:
         return (yield from _at_once(turn, run, seq, op, Memo(NULL)))
@@ -223,7 +231,12 @@ def _invoke(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Json]) -> De
         "source_fn_id": run.function_id,
     }
     event = Event(
-        FUNCTION_INVOKED, {**(opts.get("data") or {}), "_inngest": metadata}, "", turn.now, opts.get("user"), opts.get("v")
+        FUNCTION_INVOKED,
+        {**(opts.get("data") or {}), "_inngest": metadata},
+        "",
+        turn.now,
+        opts.get("user"),
+        opts.get("v"),
     )
     event.id = internal_id = turn.ids()
     yield PutEvent(internal_id, event.name, turn.now, 1, encode(event.to_json()))
@@ -232,7 +245,9 @@ def _invoke(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Json]) -> De
         turn, run.id, op.id, "invoke", correlation_id,
         timeout=DEFAULT_INVOKE_TIMEOUT if timeout is None else timeout, function_id=run.function_id,
     )  # fmt: skip
-    outcome = yield from consider(turn, function, StoredEvent(internal_id, event, turn.now, True), parent=correlation_id)
+    outcome = yield from consider(
+        turn, function, StoredEvent(internal_id, event, turn.now, True), parent=correlation_id
+    )
     if isinstance(outcome, Refused):
         pause = yield from reads.pause_by_id(correlation_id)
         if pause is not None:

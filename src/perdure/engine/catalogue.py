@@ -39,7 +39,7 @@ class CancelRule:
 
 
 class CompiledFunction:
-    """A function ready for scheduling. `plain` is true when nothing gates or follows its starts."""
+    """A function ready for scheduling. `plain`: its runs have no slots, and no timers or pauses of their own."""
 
     def __init__(self, config: FunctionConfig, version: int = 1, paused: bool = False) -> None:
         self.config = config
@@ -56,7 +56,12 @@ class CompiledFunction:
         self.concurrency: list[tuple[Concurrency, Expression | None]] = [
             (rule, _compiled(rule.key)) for rule in config.concurrency if rule.limit
         ]
-        throttle, rate, debounce, batch = config.throttle, config.rate_limit, config.debounce, config.batch_events
+        throttle, rate, debounce, batch = (
+            config.throttle,
+            config.rate_limit,
+            config.debounce,
+            config.batch_events,
+        )
         self.throttle_key = _compiled(throttle.key) if throttle else None
         self.throttle_period = (millis(throttle.period) or 0) if throttle else 0
         self.rate_key = _compiled(rate.key) if rate else None
@@ -81,6 +86,7 @@ class CompiledFunction:
         self.start_timeout = millis(config.timeouts.start) if config.timeouts else None
         self.finish_timeout = millis(config.timeouts.finish) if config.timeouts else None
         self.max_attempts = config.retries + 1
+        self.plain = not (self.concurrency or self.cancels or config.singleton or config.throttle or config.timeouts)
 
 
 def compile_function(config: FunctionConfig, version: int = 1, paused: bool = False) -> CompiledFunction:

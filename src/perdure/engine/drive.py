@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from perdure.engine import reads
-from perdure.engine.finish import end_run
+from perdure.engine.finish import end_plain_run, end_run
 from perdure.engine.flow import admit, free_slots
 from perdure.engine.mutations import (
     ClearWoken,
@@ -71,6 +71,13 @@ def complete(turn: Turn, lease: Lease, run: Run, status: RunStatus, output: byte
     yield from end_run(turn, run, job, status, output)
     yield from settle(turn)
     return True
+
+
+def complete_plain(turn: Turn, lease: Lease, run: Run, output: bytes) -> Decision[bool]:
+    """Completes a plain run (see `finish.end_plain_run`) under its lease."""
+    kept = yield from end_plain_run(turn, lease, run, output)
+    yield from settle(turn)
+    return kept
 
 
 class HandlerFailure(msgspec.Struct):

@@ -12,11 +12,11 @@ import msgspec
 from perdure.engine import reads
 from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.collect import close_batch, window_of
-from perdure.engine.ticks import fire_cron
 from perdure.engine.finish import cancel_run
 from perdure.engine.flow import admit, open_gate
 from perdure.engine.mutations import DeleteJob, DeletePause
 from perdure.engine.schedule import settle, start, start_batch
+from perdure.engine.ticks import fire_cron
 from perdure.engine.turn import Decision, Start, Turn
 from perdure.engine.waits import NULL, attempt_again, decide
 from perdure.model.errors import ErrorInfo

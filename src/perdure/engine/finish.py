@@ -11,8 +11,8 @@ import msgspec
 
 from perdure.engine import reads
 from perdure.engine.flow import free_slots
-from perdure.engine.mutations import DeleteRunJobs, DeleteRunPauses, EndRun
-from perdure.engine.turn import Decision, Ended, Turn
+from perdure.engine.mutations import DeleteDriver, DeleteRunJobs, DeleteRunPauses, EndLeasedRun, EndRun
+from perdure.engine.turn import Decision, Ended, Lease, Turn
 from perdure.engine.waits import NULL, resume
 from perdure.model.errors import ErrorInfo
 from perdure.model.event import (
@@ -25,7 +25,11 @@ from perdure.model.event import (
 from perdure.model.json import Json, decode
 from perdure.model.records import Job, Run, RunStatus
 
-_STATUS_NAMES = {RunStatus.COMPLETED: "Completed", RunStatus.FAILED: "Failed", RunStatus.CANCELLED: "Cancelled"}
+_STATUS_NAMES = {
+    RunStatus.COMPLETED: "Completed",
+    RunStatus.FAILED: "Failed",
+    RunStatus.CANCELLED: "Cancelled",
+}
 
 
 def end_run(turn: Turn, run: Run, job: Job | None, status: RunStatus, output: bytes) -> Decision[None]:
@@ -39,6 +43,22 @@ def end_run(turn: Turn, run: Run, job: Job | None, status: RunStatus, output: by
         yield from _answer_parent(turn, run.parent, status, output)
     yield from _emit(turn, run, status, output)
     turn.effects.append(Ended(run.id, run.function_id, status, output))
+
+
+def end_plain_run(turn: Turn, lease: Lease, run: Run, output: bytes) -> Decision[bool]:
+    """Completes a run that never had anything but its row, its steps and its driver job; False without the lease.
+
+    The commonest end, in the fewest statements. The caller answers for the run being plain: it was leased as it
+    was created, nobody invoked it, and it has waited for nothing since.
+    """
+    status = RunStatus.COMPLETED
+    kept: int = yield EndLeasedRun(status, turn.now, output, run.id, lease.node, lease.token)
+    if not kept:
+        return False
+    yield DeleteDriver(run.id)
+    yield from _emit(turn, run, status, output)
+    turn.effects.append(Ended(run.id, run.function_id, status, output))
+    return True
 
 
 def _answer_parent(turn: Turn, parent: str, status: RunStatus, output: bytes) -> Decision[None]:

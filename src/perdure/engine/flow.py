@@ -162,7 +162,14 @@ def first_start(turn: Turn, function: CompiledFunction, job: Job) -> Decision[No
 def finish_timer(turn: Turn, function: CompiledFunction, run_id: str) -> Decision[None]:
     """Cancels the run unless it ends in time, counted from now (D.10)."""
     if function.finish_timeout is not None:
-        yield timer(f"{run_id}.@finish", "finish_timeout", turn, run_id, function.id, turn.now + function.finish_timeout)
+        yield timer(
+            f"{run_id}.@finish",
+            "finish_timeout",
+            turn,
+            run_id,
+            function.id,
+            turn.now + function.finish_timeout,
+        )
 
 
 def timer(
@@ -178,7 +185,20 @@ def timer(
     """A job that is due later; the runner is told when."""
     turn.effects.append(Due(due_at))
     return PutJob(
-        job_id, kind, JobState.SCHEDULED, run_id, function_id, due_at, due_at, None, 0, attempt, 0, None, None, data
+        job_id,
+        kind,
+        JobState.SCHEDULED,
+        run_id,
+        function_id,
+        due_at,
+        due_at,
+        None,
+        0,
+        attempt,
+        0,
+        None,
+        None,
+        data,
     )
 
 

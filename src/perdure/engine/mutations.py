@@ -6,18 +6,16 @@ the store keeps those over 32 KiB once, by content hash, on behalf of the owner 
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import msgspec
 
 from perdure.model import records
 
 
-class _Change(msgspec.Struct, frozen=True, gc=False):
+class Mutation(msgspec.Struct, frozen=True, gc=False):
     """Base of the mutations: immutable, without references that could form cycles."""
 
 
-class PutEvent(_Change):
+class PutEvent(Mutation, frozen=True, gc=False):
     internal_id: str
     name: str
     received_at: int
@@ -25,7 +23,7 @@ class PutEvent(_Change):
     body: bytes
 
 
-class PutRun(_Change):
+class PutRun(Mutation, frozen=True, gc=False):
     id: str
     function_id: str
     function_version: int
@@ -42,7 +40,7 @@ class PutRun(_Change):
     output: bytes | None
 
 
-class PutRunEvent(_Change):
+class PutRunEvent(Mutation, frozen=True, gc=False):
     """The position-th event of a batch run (the first is in the run's row)."""
 
     run_id: str
@@ -50,21 +48,32 @@ class PutRunEvent(_Change):
     event_id: str
 
 
-class StartRun(_Change):
+class StartRun(Mutation, frozen=True, gc=False):
     """Marks a run as running from its first start on."""
 
     started_at: int
     id: str
 
 
-class EndRun(_Change):
+class EndRun(Mutation, frozen=True, gc=False):
     status: int
     ended_at: int
     output: bytes
     id: str
 
 
-class PutStep(_Change):
+class EndLeasedRun(Mutation, frozen=True, gc=False):
+    """Ends a run if the lease still is its own; changes no row otherwise."""
+
+    status: int
+    ended_at: int
+    output: bytes
+    id: str
+    node: str
+    token: int
+
+
+class PutStep(Mutation, frozen=True, gc=False):
     run_id: str
     id: str
     op: str
@@ -79,7 +88,26 @@ class PutStep(_Change):
     opts: bytes | None
 
 
-class DecideStep(_Change):
+class RecordStep(Mutation, frozen=True, gc=False):
+    """Records a step that is done, if the lease still is its run's; changes no row otherwise.
+
+    The check and the insertion are one statement because this is what most commits consist of.
+    """
+
+    run_id: str
+    id: str
+    name: str
+    seq: int
+    attempt: int
+    started_at: int
+    ended_at: int
+    data: bytes
+    opts: bytes | None
+    node: str
+    token: int
+
+
+class DecideStep(Mutation, frozen=True, gc=False):
     """Gives an open step its memo."""
 
     status: int
@@ -89,7 +117,7 @@ class DecideStep(_Change):
     id: str
 
 
-class DueStep(_Change):
+class DueStep(Mutation, frozen=True, gc=False):
     """Lets a retrying step be attempted again."""
 
     attempt: int
@@ -97,7 +125,7 @@ class DueStep(_Change):
     id: str
 
 
-class PutAttempt(_Change):
+class PutAttempt(Mutation, frozen=True, gc=False):
     run_id: str
     step_id: str
     attempt: int
@@ -106,7 +134,7 @@ class PutAttempt(_Change):
     error: bytes
 
 
-class PutJob(_Change):
+class PutJob(Mutation, frozen=True, gc=False):
     id: str
     kind: str
     state: int
@@ -123,7 +151,7 @@ class PutJob(_Change):
     data: bytes | None
 
 
-class LeaseJob(_Change):
+class LeaseJob(Mutation, frozen=True, gc=False):
     """Gives a job to a node."""
 
     node: str
@@ -131,30 +159,30 @@ class LeaseJob(_Change):
     id: str
 
 
-class ReadyJob(_Change):
+class ReadyJob(Mutation, frozen=True, gc=False):
     id: str
 
 
-class ParkJob(_Change):
+class ParkJob(Mutation, frozen=True, gc=False):
     id: str
 
 
-class BlockJob(_Change):
+class BlockJob(Mutation, frozen=True, gc=False):
     blocked_on: str
     id: str
 
 
-class WakeJob(_Change):
+class WakeJob(Mutation, frozen=True, gc=False):
     """Notes that something happened to a leased job's run, so that its driver does not park past it."""
 
     id: str
 
 
-class ClearWoken(_Change):
+class ClearWoken(Mutation, frozen=True, gc=False):
     id: str
 
 
-class RetryJob(_Change):
+class RetryJob(Mutation, frozen=True, gc=False):
     """Schedules the next attempt of a driver job."""
 
     due_at: int
@@ -162,18 +190,24 @@ class RetryJob(_Change):
     id: str
 
 
-class DeleteJob(_Change):
+class DeleteJob(Mutation, frozen=True, gc=False):
     id: str
 
 
-class DeleteRunJobs(_Change):
+class DeleteDriver(Mutation, frozen=True, gc=False):
+    """Removes the driver job of a run that ended and has no timers. Its id never comes back."""
+
+    id: str
+
+
+class DeleteRunJobs(Mutation, frozen=True, gc=False):
     """Removes a run's driver job and all its timers, whose ids start with the run's."""
 
     first: str
     last: str
 
 
-class PutPause(_Change):
+class PutPause(Mutation, frozen=True, gc=False):
     id: str
     run_id: str
     step_id: str
@@ -186,26 +220,26 @@ class PutPause(_Change):
     expires_at: int | None
 
 
-class DeletePause(_Change):
+class DeletePause(Mutation, frozen=True, gc=False):
     id: str
 
 
-class DeleteRunPauses(_Change):
+class DeleteRunPauses(Mutation, frozen=True, gc=False):
     first: str
     last: str
 
 
-class PutSlot(_Change):
+class PutSlot(Mutation, frozen=True, gc=False):
     key: str
     owner: str
 
 
-class DeleteSlot(_Change):
+class DeleteSlot(Mutation, frozen=True, gc=False):
     key: str
     owner: str
 
 
-class PutBucket(_Change):
+class PutBucket(Mutation, frozen=True, gc=False):
     """The theoretical arrival time of a throttle key (GCRA), in ms."""
 
     key: str
@@ -213,7 +247,7 @@ class PutBucket(_Change):
     expires_at: int
 
 
-class PutHit(_Change):
+class PutHit(Mutation, frozen=True, gc=False):
     """A start counted by a rate limit."""
 
     key: str
@@ -222,24 +256,24 @@ class PutHit(_Change):
     expires_at: int
 
 
-class PutIdempotency(_Change):
+class PutIdempotency(Mutation, frozen=True, gc=False):
     key: str
     event_id: str
     expires_at: int
 
 
-class PutBatchItem(_Change):
+class PutBatchItem(Mutation, frozen=True, gc=False):
     job_id: str
     event_id: str
     position: int
     size: int
 
 
-class DeleteBatchItems(_Change):
+class DeleteBatchItems(Mutation, frozen=True, gc=False):
     job_id: str
 
 
-class PutFunction(_Change):
+class PutFunction(Mutation, frozen=True, gc=False):
     id: str
     app_id: str
     name: str
@@ -250,82 +284,82 @@ class PutFunction(_Change):
     paused_at: int | None
 
 
-class UnblockFunction(_Change):
+class UnblockFunction(Mutation, frozen=True, gc=False):
     """Makes a function's blocked jobs compete again: its limits, or who can run it, have changed."""
 
     function_id: str
 
 
-class PutNode(_Change):
+class PutNode(Mutation, frozen=True, gc=False):
     id: str
     alive_until: int
 
 
-class DeleteNode(_Change):
+class DeleteNode(Mutation, frozen=True, gc=False):
     id: str
 
 
-class ReleaseLeases(_Change):
+class ReleaseLeases(Mutation, frozen=True, gc=False):
     """Hands back every job of a node."""
 
     node: str
 
 
-class ReleaseDeadLeases(_Change):
+class ReleaseDeadLeases(Mutation, frozen=True, gc=False):
     """Hands back the jobs of nodes that stopped renewing."""
 
     now: int
 
 
-class DeleteRun(_Change):
+class DeleteRun(Mutation, frozen=True, gc=False):
     id: str
 
 
-class DeleteRunSteps(_Change):
+class DeleteRunSteps(Mutation, frozen=True, gc=False):
     run_id: str
 
 
-class DeleteRunAttempts(_Change):
+class DeleteRunAttempts(Mutation, frozen=True, gc=False):
     run_id: str
 
 
-class DeleteRunEvents(_Change):
+class DeleteRunEvents(Mutation, frozen=True, gc=False):
     run_id: str
 
 
-class DeleteEvent(_Change):
+class DeleteEvent(Mutation, frozen=True, gc=False):
     internal_id: str
 
 
-class DeleteBlobUses(_Change):
+class DeleteBlobUses(Mutation, frozen=True, gc=False):
     """An owner of large payloads is gone."""
 
     owner: str
 
 
-class DeleteUnusedBlobs(_Change):
+class DeleteUnusedBlobs(Mutation, frozen=True, gc=False):
     """Drops the payloads that nobody refers to any more."""
 
 
-class DeleteExpiredIdempotency(_Change):
+class DeleteExpiredIdempotency(Mutation, frozen=True, gc=False):
     now: int
 
 
-class DeleteExpiredBuckets(_Change):
+class DeleteExpiredBuckets(Mutation, frozen=True, gc=False):
     now: int
 
 
-class DeleteExpiredHits(_Change):
+class DeleteExpiredHits(Mutation, frozen=True, gc=False):
     now: int
 
 
-Mutation: TypeAlias = _Change
-
-PAYLOADS: dict[type[_Change], tuple[str, tuple[str, ...]]] = {
+PAYLOADS: dict[type[Mutation], tuple[str, tuple[str, ...]]] = {
     PutEvent: ("internal_id", ("body",)),
     PutRun: ("id", ("output",)),
     EndRun: ("id", ("output",)),
+    EndLeasedRun: ("id", ("output",)),
     PutStep: ("run_id", ("data", "opts")),
+    RecordStep: ("run_id", ("data", "opts")),
     DecideStep: ("run_id", ("data",)),
     PutAttempt: ("run_id", ("error",)),
 }
@@ -338,7 +372,3 @@ def put_run(run: records.Run) -> PutRun:
 
 def put_job(job: records.Job) -> PutJob:
     return PutJob(*msgspec.structs.astuple(job))
-
-
-def put_step(step: records.Step) -> PutStep:
-    return PutStep(*msgspec.structs.astuple(step))

@@ -5,10 +5,16 @@ Used with `yield from` inside decisions. The names are those of the statements i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from perdure.engine.turn import Decision, Lease, Read
 from perdure.model.event import Event
-from perdure.model.json import decode, encode
+from perdure.model.json import decode
 from perdure.model.records import Attempt, EventRow, FunctionRow, Job, Pause, Run, Step
+
+PAUSE_PATHS = "pause_paths"
+_NAMES_AT_ONCE = 3
+"""Names per statement; most events have no more, wildcards included."""
 
 
 def holds_lease(lease: Lease) -> Decision[bool]:
@@ -112,10 +118,13 @@ def attempts_of(run_id: str) -> Decision[list[Attempt]]:
     return [Attempt(*row) for row in rows]
 
 
-def pauses_on(names: list[str]) -> Decision[list[tuple[str, str | None]]]:
+def pauses_on(names: Sequence[str]) -> Decision[list[tuple[str, str | None]]]:
     """The (name, path) pairs under which pauses wait for any of the event names."""
-    rows = yield Read("pause_paths", (encode(names).decode(),))
-    return [(row[0], row[1]) for row in rows]
+    found: list[tuple[str, str | None]] = []
+    for first in range(0, len(names), _NAMES_AT_ONCE):
+        some = tuple(names[first : first + _NAMES_AT_ONCE])
+        found += yield Read(PAUSE_PATHS, some + (None,) * (_NAMES_AT_ONCE - len(some)))
+    return found
 
 
 def pauses_at(name: str, path: str | None, value: str | None) -> Decision[list[Pause]]:

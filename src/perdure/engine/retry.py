@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from perdure.model.limits import HOUR, MAX_RETRY_AFTER, MIN_RETRY_AFTER, MINUTE, SECOND
 
-BACKOFF = (15 * SECOND, 30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, 2 * HOUR)
+BACKOFF = (
+    15 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    2 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    20 * MINUTE,
+    40 * MINUTE,
+    HOUR,
+    2 * HOUR,
+)
 JITTER = 30 * SECOND
 
 
@@ -14,7 +25,12 @@ def retry_delay(attempt: int, retry_after: int | None, chance: float, fixed: int
     `retry_after` (ms, as the error asked) is clamped to 1 s ... 24 h, and a time already past retries at once;
     `fixed` replaces the table by one interval without jitter. `chance` in [0, 1) draws up to 30 s of jitter.
 
-    >>> retry_delay(0, None, 0.0), retry_delay(99, None, 0.0), retry_delay(0, -5, 0.0), retry_delay(0, 10, 0.0)
+    >>> (
+    ...     retry_delay(0, None, 0.0),
+    ...     retry_delay(99, None, 0.0),
+    ...     retry_delay(0, -5, 0.0),
+    ...     retry_delay(0, 10, 0.0),
+    ... )
     (15000, 7200000, 0, 1000)
     """
     if retry_after is not None:

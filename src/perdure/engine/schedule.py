@@ -46,9 +46,7 @@ class Refused(msgspec.Struct, frozen=True):
 def accept(turn: Turn, stored: StoredEvent) -> Decision[list[str]]:
     """Stores an event, wakes and cancels what waits for it, starts its functions; returns the ids of new runs."""
     body = stored.event.to_json()
-    yield PutEvent(
-        stored.internal_id, stored.event.name, stored.received_at, int(stored.internal), encode(body)
-    )
+    yield PutEvent(stored.internal_id, stored.event.name, stored.received_at, int(stored.internal), encode(body))
     yield from _match_pauses(turn, stored, body)
     started: list[str] = []
     for function, conditions in turn.catalogue.triggered_by(stored.event.name).values():
@@ -66,7 +64,12 @@ def settle(turn: Turn) -> Decision[None]:
 
 
 def consider(
-    turn: Turn, function: CompiledFunction, stored: StoredEvent, *, parent: str | None = None, cron: str | None = None
+    turn: Turn,
+    function: CompiledFunction,
+    stored: StoredEvent,
+    *,
+    parent: str | None = None,
+    cron: str | None = None,
 ) -> Decision[str | Refused]:
     """Takes an event through a function's flow control up to a new run."""
     event = stored.event

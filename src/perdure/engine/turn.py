@@ -26,8 +26,9 @@ class Read(NamedTuple):
     params: tuple[Any, ...] = ()
 
 
-Decision: TypeAlias = Generator["Read | Mutation", list[tuple[Any, ...]], T]
-"""A decision in progress, and the type of its result."""
+Decision: TypeAlias = Generator["Read | Mutation", Any, T]
+"""A decision in progress, and the type of its result. A read is answered with its rows, a list of tuples, and a
+mutation with the number of rows that it changed."""
 
 
 class Lease(msgspec.Struct, frozen=True):

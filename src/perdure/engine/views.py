@@ -54,13 +54,22 @@ def list_runs(
     cursor: str | None = None,
     *,
     statuses: list[RunStatus] | None = None,
-    function_id: str | None = None,
-    app_id: str | None = None,
+    function_ids: list[str] | None = None,
+    app_ids: list[str] | None = None,
 ) -> Decision[list[Run]]:
-    """Runs, newest first; `cursor` is the id of the last one seen."""
+    """Runs, newest first; `cursor` is the id of the last one seen. Given lists select, None selects all."""
     wanted = None if statuses is None else encode([int(status) for status in statuses]).decode()
-    rows = yield Read("list_runs", (cursor or _AFTER_ALL, wanted, function_id, app_id, limit))
+    functions = None if function_ids is None else encode(function_ids).decode()
+    apps = None if app_ids is None else encode(app_ids).decode()
+    rows = yield Read("list_runs", (cursor or _AFTER_ALL, wanted, functions, apps, limit))
     return [Run(*row) for row in rows]
+
+
+def event_ids(run: Run) -> Decision[list[str]]:
+    """The internal ids of a run's events, in order: one, or those of its batch."""
+    if run.batch_id is None:
+        return [run.event_id]
+    return [run.event_id] + [row[0] for row in (yield Read("batch_event_ids", (run.id,)))]
 
 
 def runs_of_event(internal_id: str) -> Decision[list[Run]]:
@@ -86,12 +95,10 @@ def run_detail(run_id: str) -> Decision[RunDetail | None]:
     run = yield from reads.run_by_id(run_id)
     if run is None:
         return None
-    event_ids = [run.event_id]
-    if run.batch_id is not None:
-        event_ids += [row[0] for row in (yield Read("batch_event_ids", (run_id,)))]
+    ids = yield from event_ids(run)
     events = yield from reads.run_events(run)
     steps = yield from reads.steps_of(run_id)
-    return RunDetail(run, events, event_ids, steps, (yield from reads.attempts_of(run_id)))
+    return RunDetail(run, events, ids, steps, (yield from reads.attempts_of(run_id)))
 
 
 def next_due_besides_cron() -> Decision[int | None]:

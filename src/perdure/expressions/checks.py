@@ -69,13 +69,9 @@ def _check_call(node: Call, source: str) -> None:
         function = _known(node, source, METHODS, FUNCTIONS, f"{node.function}(x)", "method")
     given = len(node.arguments)
     if not function.least <= given <= function.most:
-        wanted = (
-            str(function.least) if function.least == function.most else f"{function.least} or {function.most}"
-        )
+        wanted = str(function.least) if function.least == function.most else f"{function.least} or {function.most}"
         plural = "" if wanted == "1" else "s"
-        raise ExpressionError(
-            f"{node.function}() takes {wanted} argument{plural}, not {given}", source, node.position
-        )
+        raise ExpressionError(f"{node.function}() takes {wanted} argument{plural}, not {given}", source, node.position)
     reader = LITERAL_READERS.get(node.function)
     last = node.arguments[-1] if node.arguments else None
     if reader is not None and isinstance(last, Literal) and last.kind == "string":

@@ -69,11 +69,7 @@ class Expression:
         6
         """
         value = self._value(scope, now)
-        if (
-            value is None
-            or isinstance(value, (str, bool))
-            or (self._is_path and isinstance(value, (list, dict)))
-        ):
+        if value is None or isinstance(value, (str, bool)) or (self._is_path and isinstance(value, (list, dict))):
             return value
         return self._guarded(lambda: to_json(value, Frame(scope, now, 0).charge))
 
@@ -207,6 +203,4 @@ def _compile(source: str, variables: frozenset[str]) -> Expression:
         check(node, source, variables)
         return Expression(source, node, variables)
     except RecursionError:
-        raise ExpressionError(
-            "the expression is nested too deeply; split it or use lists", source, 0
-        ) from None
+        raise ExpressionError("the expression is nested too deeply; split it or use lists", source, 0) from None

@@ -182,11 +182,7 @@ class _Parser:
                 field = self._expect("name", "after the dot").value if self.token.kind == "name" else None
                 if field is None:
                     raise self.unexpected("a field's name after the dot")
-                node = (
-                    self._method(node, field, token)
-                    if self._take("(")
-                    else Select(node, field, token.position)
-                )
+                node = self._method(node, field, token) if self._take("(") else Select(node, field, token.position)
             elif self._take("["):
                 key = self.expression()
                 self._expect("]", "to close the index")
@@ -200,9 +196,7 @@ class _Parser:
             return Call(target, name, tuple(arguments), token.position + 1)
         if len(arguments) not in MACROS[name]:
             example = f"x.{name}(item, item.n > 1)"
-            raise self.error(
-                f"{name}() takes a variable and a condition, as in {example}", token.position + 1
-            )
+            raise self.error(f"{name}() takes a variable and a condition, as in {example}", token.position + 1)
         variable = arguments[0]
         if not isinstance(variable, Name):
             raise self.error(f"the first argument of {name}() is a plain variable name", variable.position)

@@ -181,17 +181,13 @@ class _Reducer:
                 test = self.reduce(node.test, bound)
                 if isinstance(test, Known):
                     return self.reduce(node.then if truthy(test.value) else node.other, bound, final)
-                return Conditional(
-                    test, self._node(node.then, bound), self._node(node.other, bound), node.position
-                )
+                return Conditional(test, self._node(node.then, bound), self._node(node.other, bound), node.position)
             case Binary():
                 return self._binary(node, bound)
             case Comprehension():
                 inner = bound | {node.variable}
                 bodies = tuple(self._node(body, inner) for body in node.bodies)
-                return Comprehension(
-                    node.kind, self._node(node.source, bound), node.variable, bodies, node.position
-                )
+                return Comprehension(node.kind, self._node(node.source, bound), node.variable, bodies, node.position)
             case _:
                 return self._plain(node, bound)
 

@@ -85,9 +85,7 @@ def path_steps(path: str) -> tuple[str | int, ...]:
     else:
         reason = ""
     if not steps:
-        raise ExpressionError(
-            f"{path[:80]!r} is not a path{reason}; write for example 'data.order_id'", path, 0
-        )
+        raise ExpressionError(f"{path[:80]!r} is not a path{reason}; write for example 'data.order_id'", path, 0)
     return steps
 
 

@@ -150,18 +150,14 @@ class _Reader:
             least = int(counted[1])
             most = int(counted[3]) if counted[3] else None if counted[2] else least
             if least > _MAX_REPEAT or (most or 0) > _MAX_REPEAT or (most is not None and most < least):
-                raise PatternError(
-                    f"{counted[0]} is not a repetition; at most {_MAX_REPEAT}, smaller number first"
-                )
+                raise PatternError(f"{counted[0]} is not a repetition; at most {_MAX_REPEAT}, smaller number first")
             part = Repeat(part, least, most)
         else:
             return part
         # Lazy or greedy makes no difference to whether there is a match.
         if self._peek() == "?":
             self.at += 1
-        if (char := self._peek()) and (
-            char in "*+?" or (char == "{" and _COUNT.match(self._pattern, self.at))
-        ):
+        if (char := self._peek()) and (char in "*+?" or (char == "{" and _COUNT.match(self._pattern, self.at))):
             raise PatternError("a repetition cannot be repeated; put the inner one in parentheses")
         return part
 

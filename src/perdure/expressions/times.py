@@ -63,9 +63,7 @@ def parse_duration(text: str) -> Duration:
         whole, fraction, unit = found.groups()
         if not whole and not fraction:
             break
-        total += int(whole or 0) * _UNITS[unit] + int(fraction or 0) * _UNITS[unit] // 10 ** len(
-            fraction or ""
-        )
+        total += int(whole or 0) * _UNITS[unit] + int(fraction or 0) * _UNITS[unit] // 10 ** len(fraction or "")
         position = found.end()
     if position == start or position != len(text) or len(text) > 200:
         raise EvaluationError(f"{text[:60]!r} is not a duration; write for example '90s', '1h30m' or '7d'")

@@ -66,9 +66,7 @@ class TypeName:
 
 TIMESTAMP_TYPE: Final = "google.protobuf.Timestamp"
 DURATION_TYPE: Final = "google.protobuf.Duration"
-TYPE_NAMES: Final = frozenset(
-    {"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}
-)
+TYPE_NAMES: Final = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
 
 
 def type_name(value: Json) -> str:

@@ -61,8 +61,8 @@ def _duration(owner: msgspec.Struct, name: str, low: int = 0, high: int | None =
     return []
 
 
-def _at_least(name: str, value: int, low: int) -> list[str]:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:  # pyright: ignore[reportUnnecessaryIsInstance] users without a type checker
+def _at_least(name: str, value: object, low: int) -> list[str]:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         return [f"{name}: must be a whole number of at least {low}, got {value!r}"]
     return []
 
@@ -293,9 +293,9 @@ class FunctionConfig(msgspec.Struct, frozen=True, omit_defaults=True):
             yield "priority.run", self.priority.run, event
         if self.idempotency:
             yield "idempotency", self.idempotency, event
-        for index, rule in enumerate(self.cancel_on):
-            if rule.if_:
-                yield f"cancel_on[{index}].if_", rule.if_, both
+        for index, cancel in enumerate(self.cancel_on):
+            if cancel.if_:
+                yield f"cancel_on[{index}].if_", cancel.if_, both
 
 
 def millis(value: Duration | None) -> int | None:

@@ -233,9 +233,7 @@ def _parse_zone(text: str, name: str) -> ZoneInfo | None:
 
 def _parse_every(text: str, rest: str) -> int:
     if not rest.startswith((" ", "\t")):
-        raise CronError(
-            f"@every in the cron schedule {text!r} has no duration: write for example '@every 30m'"
-        )
+        raise CronError(f"@every in the cron schedule {text!r} has no duration: write for example '@every 30m'")
     try:
         every = parse_protocol_duration(rest.strip())
     except DurationError as error:
@@ -248,12 +246,8 @@ def _parse_every(text: str, rest: str) -> int:
 def _parse_fields(text: str, body: str) -> CronSim:
     parts = body.upper().split()
     if len(parts) != 5:
-        hint = (
-            "; seconds are not supported, use '@every 10s' for less than a minute" if len(parts) == 6 else ""
-        )
-        raise CronError(
-            f"the cron schedule {text!r} has {len(parts)} fields: it takes 5, {' '.join(_FIELDS)}{hint}"
-        )
+        hint = "; seconds are not supported, use '@every 10s' for less than a minute" if len(parts) == 6 else ""
+        raise CronError(f"the cron schedule {text!r} has {len(parts)} fields: it takes 5, {' '.join(_FIELDS)}{hint}")
     parts = [",".join(_term(term, at) for term in part.split(",")) for at, part in enumerate(parts)]
     for at, field in enumerate(_FIELDS):
         # Each field alone first: cronsim does not say which term it did not take.
@@ -263,9 +257,7 @@ def _parse_fields(text: str, body: str) -> CronSim:
             alone,
             f"{field} {body.split()[at]!r} in the cron schedule {text!r} is not valid: {_ALLOWED[field]}",
         )
-    never = (
-        f"the cron schedule {text!r} never ticks: no {_FIELDS[3]} {parts[3]} has the {_FIELDS[2]} {parts[2]}"
-    )
+    never = f"the cron schedule {text!r} never ticks: no {_FIELDS[3]} {parts[3]} has the {_FIELDS[2]} {parts[2]}"
     sim = _check(parts, never)
     try:
         next(copy(sim))

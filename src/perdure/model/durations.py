@@ -136,9 +136,7 @@ def parse_instant(value: str | datetime | int) -> int:
         return _instant_of_text(value)
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise InstantError(
-                f"{value.isoformat()} has no time zone: add one, datetime(..., tzinfo=timezone.utc)"
-            )
+            raise InstantError(f"{value.isoformat()} has no time zone: add one, datetime(..., tzinfo=timezone.utc)")
         return (value - _EPOCH) // _MS
     if isinstance(value, bool) or not isinstance(value, int):
         raise InstantError(

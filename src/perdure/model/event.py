@@ -8,6 +8,7 @@ each broken rule gets its own message, which the HTTP envelope carries verbatim.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -102,11 +103,12 @@ def parse_event(body: Json, *, now: int, internal_id: str, index: int = 0, inter
     return StoredEvent(internal_id=internal_id, event=event, received_at=now, internal=internal)
 
 
-def candidate_names(name: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def candidate_names(name: str) -> tuple[str, ...]:
     """The trigger names that match an event name: itself and its wildcards, cut at each `/` and `.` (A.6).
 
     >>> candidate_names("app/user.created")
-    ['app/user.created', 'app/*', 'app/user.*']
+    ('app/user.created', 'app/*', 'app/user.*')
     """
     names = [name]
     for position, char in enumerate(name):
@@ -114,11 +116,18 @@ def candidate_names(name: str) -> list[str]:
             names.append(name[:position] + "/*")
         elif char == ".":
             names.append(name[:position] + ".*")
-    return names
+    return tuple(names)
 
 
 def _kind(value: Json) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 

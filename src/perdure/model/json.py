@@ -17,6 +17,7 @@ Json: TypeAlias = Any
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class InvalidJsonError(ValueError):
@@ -31,6 +32,20 @@ def decode(data: bytes | str) -> Json:
     """
     try:
         return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidJsonError(str(error)) from error
+    except RecursionError as error:
+        raise InvalidJsonError("JSON is nested too deeply") from error
+
+
+def element_sizes(data: bytes) -> list[int]:
+    """The sizes in bytes of the elements of a JSON array, as they were sent; raises `InvalidJsonError`.
+
+    >>> element_sizes(b'[{"a": 1}, 22]')
+    [8, 2]
+    """
+    try:
+        return [len(memoryview(element)) for element in _elements.decode(data)]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidJsonError(str(error)) from error
     except RecursionError as error:

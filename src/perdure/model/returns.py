@@ -31,11 +31,7 @@ def return_annotation(function: Callable[..., object]) -> object | None:
     if target is None:
         return None
     annotation = target.__annotations__.get("return")
-    return (
-        None
-        if annotation is None and "return" not in target.__annotations__
-        else _resolve(annotation, target)
-    )
+    return None if annotation is None and "return" not in target.__annotations__ else _resolve(annotation, target)
 
 
 def _target(function: object) -> FunctionType | type | None:

@@ -29,9 +29,7 @@ MAX_DEPTH: Final = 200
 
 _STR: Final[frozenset[type]] = frozenset({str})
 # Aware datetimes need a look at their offset, and floats one at their value, so neither is a plain leaf.
-_PLAIN: Final[frozenset[type]] = frozenset(
-    {str, int, bool, NoneType, bytes, bytearray, UUID, Decimal, date, timedelta}
-)
+_PLAIN: Final[frozenset[type]] = frozenset({str, int, bool, NoneType, bytes, bytearray, UUID, Decimal, date, timedelta})
 _PLAIN_OR_FLOAT: Final = _PLAIN | {float}
 # After a failed encoding strings are looked at one by one: one of them may hold half a surrogate pair.
 _PLAIN_BUT_STR: Final = _PLAIN - {str}
@@ -228,9 +226,7 @@ def _check_keys(value: Mapping[object, object]) -> None:
         for key in value:
             text = msgspec.json.encode({key: 0})
             if text in written:
-                raise _Found(
-                    value, f"has the keys {written[text]!r} and {key!r}, one key in JSON", "rename one"
-                )
+                raise _Found(value, f"has the keys {written[text]!r} and {key!r}, one key in JSON", "rename one")
             written[text] = key
 
 
@@ -241,9 +237,7 @@ def _base_is_hidden(key: object) -> bool:
 
 def _check_enum(value: Enum) -> None:
     if isinstance(value.value, bool) or not isinstance(value.value, str | int):
-        raise _Found(
-            value, f"is an enum member with the value {value.value!r}", "give its enum str or int values"
-        )
+        raise _Found(value, f"is an enum member with the value {value.value!r}", "give its enum str or int values")
     if isinstance(value.value, str):
         _check_text(value.value)
 
@@ -263,9 +257,7 @@ def _check_text(value: str) -> None:
 def _check_offset(value: datetime | time) -> None:
     offset = value.utcoffset()
     if offset is not None and offset % timedelta(minutes=1):
-        raise _Found(
-            value, f"has the UTC offset {offset}, not whole minutes", "use value.astimezone(timezone.utc)"
-        )
+        raise _Found(value, f"has the UTC offset {offset}, not whole minutes", "use value.astimezone(timezone.utc)")
 
 
 def _unknown(value: object) -> tuple[str, str]:

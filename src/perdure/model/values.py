@@ -29,9 +29,7 @@ from perdure.model.json import Json
 from perdure.model.storable import find_fault, is_model
 
 _AT = re.compile(r"^(.*?)(?: - at `(.*)`)?$", re.DOTALL)
-_SCALARS: Final = frozenset(
-    {NoneType, str, int, float, bool, datetime, date, time, timedelta, UUID, Decimal, bytes}
-)
+_SCALARS: Final = frozenset({NoneType, str, int, float, bool, datetime, date, time, timedelta, UUID, Decimal, bytes})
 
 
 class UnserializableError(PerdureError, TypeError):
@@ -70,9 +68,7 @@ def encode(value: object, *, where: str) -> bytes:
         fault = find_fault(value, floats=True, strings=True)
         if fault is None:
             name = type(value).__qualname__
-            raise UnserializableError(
-                where, "$", name, f"is refused ({error})", "store simpler data"
-            ) from error
+            raise UnserializableError(where, "$", name, f"is refused ({error})", "store simpler data") from error
         raise UnserializableError(where, fault.path, fault.type_name, fault.problem, fault.fix) from None
     # msgspec writes NaN and the infinities as null: without a null there is none of them.
     fault = find_fault(value, floats=b"null" in data, strings=False)

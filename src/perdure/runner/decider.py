@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from perdure.engine.catalogue import Catalogue
@@ -65,9 +65,9 @@ class Decider:
             self.on_effect(effect)
         return result
 
-    async def commit(self, begin: Callable[[], Decision[T]]) -> T:
+    def commit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
         """A decision that needs no turn and has no effects."""
-        return await self.store.submit(begin)
+        return self.store.submit(begin)
 
     async def view(self, begin: Callable[[], Decision[T]]) -> T:
         """Reads what is committed."""

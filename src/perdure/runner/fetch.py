@@ -26,7 +26,7 @@ class Fetcher:
                 headers = {name: ", ".join(response.headers.getall(name)) for name in response.headers}
                 return FetchResponse(str(response.url), response.status, headers, body)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise OSError(f"no answer from {request.url}: {error or type(error).__name__}") from error
+            raise OSError(f"no answer from {request.url}: {str(error) or type(error).__name__}") from error
 
     async def close(self) -> None:
         if self._session is not None:

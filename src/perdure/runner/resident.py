@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -63,7 +64,9 @@ class Keeper(Protocol):
 class Resident:
     """One run in residence. `lease` is None while it is parked."""
 
-    def __init__(self, keeper: Keeper, function: Function[Json], start: Start, max_attempts: int) -> None:
+    def __init__(
+        self, keeper: Keeper, function: Function[Json], start: Start, max_attempts: int, *, plain: bool
+    ) -> None:
         self.run_id = start.run_id
         self.function = function
         self.lease: Lease | None = start.lease
@@ -81,6 +84,8 @@ class Resident:
         self._draining = False
         self._fatal: ErrorInfo | None = None
         self._progressed = False
+        # Nothing but finished steps so far: no wait, no retry, no timer, nobody that invoked it.
+        self._plain = plain and start.run is not None and start.run.parent is None
         self._regaining: asyncio.Future[None] | None = None
         # Steps that wait, and steps that were decided before this side knew that they wait.
         self._outstanding: dict[str, asyncio.Future[Memo | Retry]] = {}
@@ -134,6 +139,7 @@ class Resident:
             return await self._stand_still()
         if op.op == STEP_RUN:
             return await self._record(seq, op)
+        self._plain = False
         future: asyncio.Future[Memo | Retry] = self._loop.create_future()
         self._outbox.append((seq, op, future))
         self._look_later()
@@ -151,7 +157,7 @@ class Resident:
         self._committing += 1
         try:
             lease = self.lease or await self._regain()
-            kept = await self._decider.commit(lambda: advance.record(lease, self.run_id, seq, op))
+            kept = await self._decider.commit(partial(advance.record, lease, self.run_id, seq, op))
         except StoreError as error:
             self._give_up(error)
             return await self._stand_still()
@@ -173,7 +179,8 @@ class Resident:
         """For what must go no further: the execution is about to be cancelled."""
         if self._life is not None:
             self._life.cancel()
-        return await self._loop.create_future()
+        nothing: asyncio.Future[Memo] = self._loop.create_future()
+        return await nothing
 
     def _count(self, op: Op) -> int:
         if op.id not in self._known:
@@ -320,6 +327,9 @@ class Resident:
         large = exceeded(Op(STEP_RUN, "", "the function's result", data=output), 0, 0)
         if large is not None:
             status, output = RunStatus.FAILED, msgspec.json.encode(large)
+        if self._plain and status == RunStatus.COMPLETED:
+            await self._end(lambda turn, lease: drive.complete_plain(turn, lease, self.run, output))
+            return
         await self._end(lambda turn, lease: drive.complete(turn, lease, self.run, status, output))
 
     async def _failed(self, raised: BaseException) -> None:

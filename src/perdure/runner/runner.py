@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import TypeVar
 
 from perdure.bus import MemoryBus
@@ -161,7 +162,7 @@ class Runner:
         if function is None or compiled is None or self._stopping:
             self._hand_back(start.lease)
             return
-        resident = Resident(self, function, start, compiled.max_attempts)
+        resident = Resident(self, function, start, compiled.max_attempts, plain=compiled.plain)
         self._residents[start.run_id] = resident
         if start.run is not None and start.events is not None:
             resident.begin(start.run, start.events, [])
@@ -176,7 +177,7 @@ class Runner:
             await asyncio.sleep(0)
             residents, self._loading = self._loading[:_LOAD_AT_ONCE], self._loading[_LOAD_AT_ONCE:]
             run_ids = [resident.run_id for resident in residents]
-            loaded = await self._persist(lambda ids=run_ids: self.decider.view(lambda: load_runs(ids)))
+            loaded = await self._persist(partial(self.decider.view, partial(load_runs, run_ids)))
             for resident in residents:
                 found = loaded.get(resident.run_id)
                 if self._residents.get(resident.run_id) is not resident:
@@ -265,9 +266,7 @@ class Runner:
             await self._due.wait()
             self._due.clear()
             self._due_at = None
-            following = await self._persist(
-                lambda: self.decider.decide(lambda turn: due.fire(turn, _FIRE_AT_ONCE))
-            )
+            following = await self._persist(lambda: self.decider.decide(lambda turn: due.fire(turn, _FIRE_AT_ONCE)))
             if following is not None:
                 self._expect(following)
 

@@ -110,13 +110,14 @@ class App:
             raise PerdureError(f"app {self.id!r} {_NOT_RUNNING}")
         return self._sender_loop
 
-    def add(self, function: Function[Json]) -> None:
-        """Adds a function. Raises `ConfigError` if there is another one of its id."""
-        known = self._functions.get(function.id)
-        if known is not None and not _is_new_version(known.handler, function.handler):
-            taken = f"id: is taken by {_place(known.handler)}; ids are unique in an app"
-            raise ConfigError(f"function {function.id!r}", [taken])
-        self._functions[function.id] = function
+    def add(self, *functions: Function[Json]) -> None:
+        """Adds functions, all or none. Raises `ConfigError` if there is another one of an id."""
+        for function in functions:
+            known = self._functions.get(function.id)
+            if known is not None and not _is_new_version(known.handler, function.handler):
+                taken = f"id: is taken by {_place(known.handler)}; ids are unique in an app"
+                raise ConfigError(f"function {function.id!r}", [taken])
+        self._functions.update({function.id: function for function in functions})
 
     def __repr__(self) -> str:
         return f"<App {self.id!r}, {len(self._functions)} functions>"
@@ -148,9 +149,10 @@ class FunctionDecorator:
         if problems:
             raise ConfigError(f"function {config.id!r}", problems)
         function = _function(config, handler)
-        self._app.add(function)
-        if on_failure is not None:
-            self._app.add(_function(_failure_config(config), on_failure))
+        if on_failure is None:
+            self._app.add(function)
+        else:
+            self._app.add(function, _function(_failure_config(config), on_failure))
         return function
 
 

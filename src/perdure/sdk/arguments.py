@@ -57,9 +57,7 @@ def instant(step_id: str, field: str, value: datetime | str | int, now: int) -> 
     except InstantError as error:
         raise StepArgumentError(step_id, field, error) from None
     if millis - now > MAX_WAIT:
-        raise StepArgumentError(
-            step_id, field, f"must be at most {MAX_WAIT // DAY} days from now, got {value}"
-        )
+        raise StepArgumentError(step_id, field, f"must be at most {MAX_WAIT // DAY} days from now, got {value}")
     return millis
 
 
@@ -112,18 +110,14 @@ def plain_event(event: object, where: str) -> Json:
 
 def event_list(events: EventLike | Sequence[EventLike]) -> list[EventLike]:
     """One event or several, as a list."""
-    return (
-        [events] if isinstance(events, Event | Mapping) or not isinstance(events, Sequence) else list(events)
-    )
+    return [events] if isinstance(events, Event | Mapping) or not isinstance(events, Sequence) else list(events)
 
 
 def events_to_send(step_id: str, events: EventLike | Sequence[EventLike], now: int) -> list[dict[str, Json]]:
     """The events of `step.send_event`, checked by the rules for events from outside."""
     found = event_list(events)
     if len(found) > MAX_EVENTS_PER_REQUEST:
-        raise StepArgumentError(
-            step_id, "events", f"at most {MAX_EVENTS_PER_REQUEST} can be sent, got {len(found)}"
-        )
+        raise StepArgumentError(step_id, "events", f"at most {MAX_EVENTS_PER_REQUEST} can be sent, got {len(found)}")
     bodies = [plain_event(event, f"step {step_id!r}: events[{index}]") for index, event in enumerate(found)]
     for index, body in enumerate(bodies):
         try:

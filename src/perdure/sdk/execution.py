@@ -69,6 +69,20 @@ class Scope:
 _scope: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
 
 
+class Replay:
+    """Whether a handler only repeats itself: memos are yet to be passed, and nothing new has happened."""
+
+    __slots__ = ("live", "unpassed")
+
+    def __init__(self, unpassed: set[str]) -> None:
+        self.unpassed = unpassed
+        self.live = False
+
+    def silent(self) -> bool:
+        scope = _scope.get()
+        return bool(self.unpassed) and not self.live and (scope is None or scope.step is None)
+
+
 class Execution(Generic[R]):
     """Runs a handler once. `snapshot` is what is recorded of the run, `host` makes durable what it does."""
 
@@ -89,14 +103,11 @@ class Execution(Generic[R]):
         self.host = host
         self._memos = snapshot.memos
         self._open: Mapping[str, OpenStep] = snapshot.open
-        # Memos not yet passed: while there are any, and nothing new has happened, the handler is replaying.
-        self._unpassed = set(snapshot.memos)
-        self._live = False
+        self._replay = Replay(set(snapshot.memos))
         self._uses: dict[str, int] = {}
         self._claimed: set[str] = set()
         self._tasks: set[asyncio.Task[Json]] = set()
-        self._ended: BaseException | None = None
-        self._scope = Scope(self)
+        self._ended = self._cancelled = False
         self.context = Context(
             event=events[0],
             events=events,
@@ -104,25 +115,23 @@ class Execution(Generic[R]):
             function_id=function.id,
             attempt=attempt,
             max_attempts=max_attempts,
-            logger=RunLogger(run_id, function.id, self._silent),
+            logger=RunLogger(run_id, function.id, self._replay.silent),
         )
 
     async def run(self) -> bytes:
         """Runs the handler to its end; its result as JSON bytes. Raises what the handler raised."""
         self.loop = asyncio.get_running_loop()
-        token = _scope.set(self._scope)
+        token = _scope.set(Scope(self))
         self._main = asyncio.current_task()
-        ended: BaseException = PerdureError(
-            f"the run {self.context.run_id} of {self.function.id!r} has ended"
-        )
         try:
             result = await self._call(self.function.is_async, partial(self.function.handler, self.context))
             return values.encode(result, where=f"the result of function {self.function.id!r}")
-        except asyncio.CancelledError as error:
-            ended = error
+        except asyncio.CancelledError:
+            self._cancelled = True
             raise
         finally:
-            self._ended = ended
+            # The error of a task refers to its frames, and so to this object: keeping the task is a cycle.
+            self._ended, self._main = True, None
             _scope.reset(token)
             await self._stop_tasks()
 
@@ -141,9 +150,7 @@ class Execution(Generic[R]):
             raise StepArgumentError(step_id, "id", "holds half of a surrogate pair") from None
         if hashed in self._claimed:
             # The n-th use of "a" is hashed as "a:n", as is a step with that very id.
-            raise StepArgumentError(
-                step_id, "id", f"clashes with use {index} of another id; rename one of them"
-            )
+            raise StepArgumentError(step_id, "id", f"clashes with use {index} of another id; rename one of them")
         self._claimed.add(hashed)
         return hashed
 
@@ -157,7 +164,7 @@ class Execution(Generic[R]):
                 while isinstance(outcome, Retry):
                     op.attempt = outcome.attempt
                     outcome = await self.host.report(op)
-                    self._live = True
+                    self._replay.live = True
                 memo = outcome
         finally:
             self._tasks.discard(task)
@@ -192,7 +199,7 @@ class Execution(Generic[R]):
     def _recall(self, hashed: str) -> Memo | None:
         memo = self._memos.get(hashed)
         if memo is not None:
-            self._unpassed.discard(hashed)
+            self._replay.unpassed.discard(hashed)
         return memo
 
     async def _rejoin(self, hashed: str) -> Memo | Retry:
@@ -202,12 +209,14 @@ class Execution(Generic[R]):
         if opened.status == _DUE:
             return Retry(opened.attempt)
         outcome = await self.host.rejoin(hashed)
-        self._live = True
+        self._replay.live = True
         return outcome
 
     async def _attempt(self, call: StepCall, attempt: int) -> Memo | Retry:
         host = self.host
         op = Op(STEP_RUN, call.id, call.name, opts=call.opts, attempt=attempt, started_at=host.now())
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task is not None else 0
         token = _scope.set(Scope(self, call.name))
         host.enter_step()
         try:
@@ -216,23 +225,24 @@ class Execution(Generic[R]):
             else:
                 result = await self._call_within(call, call.timeout)
             where = f"step {call.name!r}"
-            op.data = call.data = values.encode(result, where=where)
-            call.value = values.decode(op.data, call.returns, where=where)
-        except Exception as error:
-            self._fail(op, error)
-        except asyncio.CancelledError as error:
-            # Cancelling this task is the host's or the handler's doing. Without that, the callable itself
+            data = values.encode(result, where=where)
+            call.value = values.decode(data, call.returns, where=where)
+            op.data = call.data = data
+        except (Exception, asyncio.CancelledError) as error:
+            # When this task was cancelled meanwhile (by the host, or a timeout or group of the handler), that
+            # is no failure, even if the callable made another error of it. When it was not, the callable
             # awaited something cancelled: an error like any other, not the end of the run.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
+            if task is not None and task.cancelling() > cancels:
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                raise asyncio.CancelledError() from error
             self._fail(op, error)
         finally:
             host.leave_step()
             _scope.reset(token)
         op.ended_at = host.now()
         outcome = await host.report(op)
-        self._live = True
+        self._replay.live = True
         return outcome
 
     async def _call(self, is_async: bool, call: Callable[[], Json]) -> Json:
@@ -255,7 +265,6 @@ class Execution(Generic[R]):
     def _fail(self, op: Op, error: BaseException) -> None:
         failure = failure_of(error, self.host.now())
         op.op = STEP_ERROR
-        op.data = None
         op.error = failure.info
         op.no_retry = failure.no_retry
         op.retry_after = failure.retry_after
@@ -268,13 +277,15 @@ class Execution(Generic[R]):
         return task
 
     def check_not_ended(self, step_id: str) -> None:
-        if isinstance(self._ended, asyncio.CancelledError):
+        if not self._ended:
+            return
+        if self._cancelled:
             # A handler in a thread goes on after its cancellation until it calls its next step: here.
             raise asyncio.CancelledError()
-        if self._ended is not None:
-            raise PerdureError(
-                f"step {step_id!r}: {self._ended}; await steps, and tasks that call them, in the handler"
-            )
+        raise PerdureError(
+            f"step {step_id!r}: the run {self.context.run_id} of {self.function.id!r} has ended; "
+            "await steps, and tasks that call them, in the handler"
+        )
 
     async def _stop_tasks(self) -> None:
         # A step left running would go on beside the next attempt of the same handler, and be done twice.
@@ -283,10 +294,6 @@ class Execution(Generic[R]):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-    def _silent(self) -> bool:
-        scope = _scope.get()
-        return bool(self._unpassed) and not self._live and (scope is None or scope.step is None)
 
 
 def current(step_id: str) -> Execution[Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -34,6 +35,8 @@ def failure_of(error: BaseException, now: int) -> Failure:
     info = describe(error.with_traceback(_users_part(error.__traceback__)))
     if isinstance(error, BaseExceptionGroup):
         info.message += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)
+    if isinstance(error, CancelledError) and not info.message:
+        info.message = "the code awaited something that was cancelled"
     return Failure(
         info=info,
         no_retry=any(isinstance(leaf, _FINAL) for leaf in leaves),

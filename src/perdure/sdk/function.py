@@ -44,9 +44,7 @@ class Function(Generic[R]):
 class AsyncFunction(Function[R]):
     """A function whose handler is `async def`."""
 
-    def __init__(
-        self, config: FunctionConfig, handler: Callable[[Context], Coroutine[Json, Json, R]]
-    ) -> None:
+    def __init__(self, config: FunctionConfig, handler: Callable[[Context], Coroutine[Json, Json, R]]) -> None:
         super().__init__(config, handler)
         self._call = handler
 

@@ -67,9 +67,7 @@ class FunctionOptions(TypedDict, total=False):
 def check_slug(field: str, value: object) -> list[str]:
     """The faults of an app or function id."""
     if not isinstance(value, str) or len(value) > MAX_ID or not _SLUG.fullmatch(value):
-        return [
-            f"{field}: must be 1 to {MAX_ID} letters and digits, in words joined by - _ or ., got {value!r}"
-        ]
+        return [f"{field}: must be 1 to {MAX_ID} letters and digits, in words joined by - _ or ., got {value!r}"]
     return []
 
 

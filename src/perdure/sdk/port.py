@@ -1,8 +1,8 @@
 """The port between user code and what drives it.
 
-An execution (one life of a handler's coroutine) reports operations to a `Host` and awaits their outcome; it knows
-nothing of stores, queues or wires. In process the host is the runner's resident run; behind an HTTP endpoint it is
-the request. A `Sender` takes events from outside of runs.
+An execution (one life of a handler's coroutine) reports operations to a `Host` and awaits their outcome; it
+knows nothing of stores, queues or wires. In process the host is the runner's resident run; behind an HTTP
+endpoint it is the request. A `Sender` takes events from outside of runs.
 """
 
 from __future__ import annotations

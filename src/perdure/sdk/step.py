@@ -58,9 +58,7 @@ class CallSteps:
         self.ai = AiSteps(self)
 
     @overload
-    def run(
-        self, id: str, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Pending[T]: ...
+    def run(self, id: str, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Pending[T]: ...
     @overload
     def run(self, id: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Pending[T]: ...
     def run(self, id: str, call: Callable[..., Json], /, *args: Json, **kwargs: Json) -> Pending[Json]:
@@ -96,9 +94,7 @@ class CallSteps:
         opts = {"type": "step.fetch", "input": [{"url": url, "method": request.method}]}
         return execution.run_step(
             self._apply(
-                StepCall(
-                    execution.claim(id), id, execution.host.fetch, (request,), {}, True, FetchResponse, opts
-                )
+                StepCall(execution.claim(id), id, execution.host.fetch, (request,), {}, True, FetchResponse, opts)
             )
         )
 
@@ -135,9 +131,7 @@ class AiSteps:
         self._steps = steps
 
     @overload
-    def wrap(
-        self, id: str, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Pending[T]: ...
+    def wrap(self, id: str, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Pending[T]: ...
     @overload
     def wrap(self, id: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Pending[T]: ...
     def wrap(self, id: str, call: Callable[..., Json], /, *args: Json, **kwargs: Json) -> Pending[Json]:

@@ -110,9 +110,7 @@ class SyncSteps(SyncCallSteps):
     def wait_for_event(
         self, id: str, /, *, event: str, timeout: Duration, match: str | None = None, if_: str | None = None
     ) -> Event | None:
-        return _block(
-            id, lambda: self._steps.wait_for_event(id, event=event, timeout=timeout, match=match, if_=if_)
-        )
+        return _block(id, lambda: self._steps.wait_for_event(id, event=event, timeout=timeout, match=match, if_=if_))
 
     def wait_for_signal(
         self, id: str, /, *, signal: str, timeout: Duration, on_conflict: Literal["fail", "replace"] = "fail"

@@ -6,7 +6,7 @@ decisions that arrive together are committed together, and a result is handed ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from perdure.engine.turn import Decision
@@ -23,7 +23,7 @@ class Store(Protocol):
         """Makes the store ready: locks, connects, migrates. Raises `StoreLockedError`, `StoreError`."""
         ...
 
-    async def submit(self, begin: Callable[[], Decision[T]]) -> T:
+    def submit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
         """Runs a decision in a transaction and returns its result after the commit.
 
         `begin` makes the decision anew each time it has to be tried. Raises what the decision raises, and

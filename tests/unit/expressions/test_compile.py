@@ -57,9 +57,7 @@ from perdure.expressions.regex import compile_pattern
     ],
 )
 def test_rejected_with_a_reason_at_the_place(source: str, position: int, reason: str) -> None:
-    variables = frozenset(
-        {"event", "async", "vars", "a"} if source.startswith("a ?") else {"event", "async", "vars"}
-    )
+    variables = frozenset({"event", "async", "vars", "a"} if source.startswith("a ?") else {"event", "async", "vars"})
     with pytest.raises(ExpressionError) as caught:
         compile(source, variables=variables)
     assert reason in str(caught.value)

@@ -10,9 +10,7 @@ import pytest
 from perdure.expressions import EvaluationError, ExpressionError, compile
 from perdure.model.json import Json
 
-_GOLDEN: Json = json.loads(
-    (Path(__file__).parents[2] / "wire" / "expressions.json").read_text(encoding="utf-8")
-)
+_GOLDEN: Json = json.loads((Path(__file__).parents[2] / "wire" / "expressions.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("case", _GOLDEN["cases"], ids=lambda case: str(case["expr"]))

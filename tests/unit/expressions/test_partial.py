@@ -101,9 +101,7 @@ def test_index(source: str, index: tuple[str, str] | None) -> None:
 
 
 def test_all_equalities_are_listed() -> None:
-    found = partial(
-        "async.data.a == event.data.n && (async.data.b == 'x' && async.data.c == 1.5) && async.data.d"
-    )
+    found = partial("async.data.a == event.data.n && (async.data.b == 'x' && async.data.c == 1.5) && async.data.d")
     assert found.equalities == (("data.a", 5), ("data.b", "x"), ("data.c", 1.5))
 
 

@@ -78,9 +78,7 @@ def test_the_options_become_the_configuration() -> None:
 
 
 def test_the_short_forms() -> None:
-    config = (
-        App("shop").function("f", trigger="a/b", concurrency=3, idempotency="event.data.id")(handler).config
-    )
+    config = App("shop").function("f", trigger="a/b", concurrency=3, idempotency="event.data.id")(handler).config
     assert config == FunctionConfig(
         id="shop-f",
         app_id="shop",
@@ -252,9 +250,7 @@ def test_all_faults_come_at_once() -> None:
 def test_an_id_is_taken_once() -> None:
     app = App("shop")
     app.function("f")(handler)
-    with pytest.raises(
-        ConfigError, match=r"function 'shop-f' is not valid: id: is taken by handler \(.*test_app"
-    ):
+    with pytest.raises(ConfigError, match=r"function 'shop-f' is not valid: id: is taken by handler \(.*test_app"):
         app.function("f")(handler)
 
 
@@ -263,6 +259,7 @@ def test_a_failure_handler_takes_an_id_too() -> None:
     app.function("f-failure")(handler)
     with pytest.raises(ConfigError, match="function 'shop-f-failure' is not valid: id: is taken"):
         app.function("f", on_failure=handler)(handler)
+    assert list(app.functions) == ["shop-f-failure"]
 
 
 def test_a_notebook_may_run_a_cell_again(monkeypatch: pytest.MonkeyPatch) -> None:

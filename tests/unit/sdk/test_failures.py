@@ -151,6 +151,29 @@ async def test_a_cancelled_run_records_nothing() -> None:
     assert host.running == 0
 
 
+async def test_a_callable_that_makes_an_error_of_its_cancelling_has_not_failed() -> None:
+    started = asyncio.Event()
+
+    async def translates() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("closed") from None
+
+    @App("shop").function("f")
+    async def f(ctx: Context) -> None:
+        await step.run("s", translates)
+
+    host = ScriptedHost()
+    run = asyncio.create_task(execution(f, host).run())
+    await started.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert host.ops == []
+
+
 async def test_something_cancelled_inside_a_step_is_an_error_of_the_step() -> None:
     async def awaits_cancelled() -> None:
         inner: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -161,7 +184,7 @@ async def test_something_cancelled_inside_a_step_is_an_error_of_the_step() -> No
     async def f(ctx: Context) -> None:
         await step.run("s", awaits_cancelled)
 
-    with pytest.raises(StepError, match="CancelledError"):
+    with pytest.raises(StepError, match="CancelledError: the code awaited something that was cancelled"):
         await execution(f, ScriptedHost()).run()
 
 

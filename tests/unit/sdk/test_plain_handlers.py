@@ -88,9 +88,7 @@ async def test_an_async_step_in_a_plain_handler_points_to_the_blocking_one() -> 
     def f(ctx: Context) -> object:
         return async_step.sleep("s", 1)
 
-    with pytest.raises(
-        PerdureError, match=r"step 's' was called in a plain handler.*from perdure\.sync import step"
-    ):
+    with pytest.raises(PerdureError, match=r"step 's' was called in a plain handler.*from perdure\.sync import step"):
         await execution(f, ScriptedHost()).run()
 
 
@@ -99,9 +97,7 @@ async def test_a_blocking_step_in_an_async_handler_points_to_the_other() -> None
     async def f(ctx: Context) -> None:
         step.sleep("s", 1)
 
-    with pytest.raises(
-        PerdureError, match=r"step 's' of perdure\.sync .* `from perdure import step` and await it"
-    ):
+    with pytest.raises(PerdureError, match=r"step 's' of perdure\.sync .* `from perdure import step` and await it"):
         await execution(f, ScriptedHost()).run()
 
 

@@ -190,12 +190,8 @@ async def test_waits() -> None:
     async def f(ctx: Context) -> list[object]:
         await step.sleep("nap", "1h")
         await step.sleep_until("noon", datetime.fromtimestamp(NOW / 1000 + 60, tz=UTC))
-        event = await step.wait_for_event(
-            "paid", event="shop/paid", match="data.id", timeout=timedelta(days=1)
-        )
-        nothing = await step.wait_for_event(
-            "late", event="shop/paid", if_="async.data.n > event.data.n", timeout=5
-        )
+        event = await step.wait_for_event("paid", event="shop/paid", match="data.id", timeout=timedelta(days=1))
+        nothing = await step.wait_for_event("late", event="shop/paid", if_="async.data.n > event.data.n", timeout=5)
         signal = await step.wait_for_signal("sig", signal="go", timeout="1m", on_conflict="replace")
         heard = await step.send_signal("send sig", signal="go", data={"at": CHARGE.at})
         ids = await step.send_event("tell", [{"name": "a/b", "data": {"n": Decimal("1.5")}}, Event("c", {})])
@@ -355,6 +351,54 @@ async def test_a_value_that_no_longer_fits_is_an_error_of_its_step() -> None:
         await execution(f, ScriptedHost(), memos=memos).run()
 
 
+async def test_the_result_of_an_invoke_that_no_longer_fits_is_an_error_of_its_step() -> None:
+    app = App("shop")
+
+    @app.function("child")
+    async def child(ctx: Context) -> Charge:
+        return CHARGE
+
+    @app.function("f")
+    async def f(ctx: Context) -> None:
+        await step.invoke("call", child)
+
+    with pytest.raises(StepError, match=r"step 'call' failed: RestoreError: .*does not fit the annotation"):
+        await execution(f, ScriptedHost({"call": 5})).run()
+
+
+async def test_a_run_can_be_taken_up_after_any_of_its_steps() -> None:
+    """A crash after each step in turn: what is recorded is not done again, the rest is."""
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    @App("shop").function("f")
+    async def f(ctx: Context) -> list[object]:
+        def same(n: int) -> int:
+            return n
+
+        found: list[object] = [await step.run("s", charge, Decimal(1))]
+        found += await asyncio.gather(*(step.run("s", same, n) for n in range(3)), step.sleep("nap", 1))
+        try:
+            await step.run("fails", fails)
+        except StepError as error:
+            found.append(error.message)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(step.wait_for_event("event", event="a", timeout=1))
+            group.create_task(step.run("beside", charge_in_thread, Decimal(2)))
+        return [*found, task.result()]
+
+    answers: dict[str, Json] = {"event": {"name": "a", "data": {}}}
+    whole = ScriptedHost(answers, retries=0)
+    result = await play(f, whole)
+    assert len(whole.memos) == 8
+    for count in range(len(whole.memos)):
+        rest = ScriptedHost(answers, retries=0)
+        memos = dict(list(whole.memos.items())[:count])
+        assert json.decode(await execution(f, rest, memos=memos).run()) == result
+        assert rest.memos == dict(list(whole.memos.items())[count:])
+
+
 async def test_a_wrong_annotation_is_found_in_the_first_run() -> None:
     async def wrong() -> int:
         return "five"  # type: ignore[return-value]  # pyright: ignore[reportReturnType] this is the point
@@ -395,8 +439,7 @@ MISUSES: list[tuple[str, Callable[[], object]]] = [
     ("step 5: id: must be a text that is not empty", lambda: step.sleep(5, "1s")),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ("step 's': call: must be a function, got 3", lambda: step.run("s", 3)),  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     (
-        "step 's': call: must be a function, got what charge(...) gave: pass it uncalled, "
-        'step.run("s", charge, ...)',
+        "step 's': call: must be a function, got what charge(...) gave: pass it uncalled, step.run(\"s\", charge, ...)",
         lambda: step.run("s", charge(Decimal(1))),  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     ),
     ("step 's': duration: unit 'bananas'", lambda: step.sleep("s", "5 bananas")),
@@ -440,6 +483,11 @@ MISUSES: list[tuple[str, Callable[[], object]]] = [
         lambda: step.invoke("s", "a-b", data=[1]),  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     ),
     ("step 's': url: must begin with http:// or https://, got 'x'", lambda: step.fetch("s", "x")),
+    (
+        "step 'half \\ud800': id: holds half of a surrogate pair",
+        lambda: step.run("half \ud800", charge, Decimal(1)),
+    ),
+    ("step 'with_': retries: must be a whole number, got True", lambda: step.with_(retries=True)),
     ("step 'with_': retries: must be 0 to 20, got 21", lambda: step.with_(retries=21)),
     ("step 'with_': timeout: must be more than 0", lambda: step.with_(timeout=0)),
 ]

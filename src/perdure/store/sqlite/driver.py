@@ -1,7 +1,8 @@
-"""Drives decisions on one SQLite connection: answers their reads, applies their mutations, in their order."""
+"""Executes the statements of decisions on one SQLite connection: answers reads, applies mutations."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from importlib import resources
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import msgspec
 
 from perdure.engine.mutations import PAYLOADS, Mutation
 from perdure.engine.turn import Decision, Read
+from perdure.model.limits import BLOB_THRESHOLD
 from perdure.store.sqlite.blobs import pack, unpack
 from perdure.store.statements import Statement, parse_statements, statement_name
 
@@ -19,11 +21,14 @@ STATEMENTS: dict[str, Statement] = parse_statements(
     (resources.files("perdure.store.sqlite") / "statements.sql").read_text()
 )
 
+_CHUNKS = (64, 16, 4, 1)
+_ROW = re.compile(r"VALUES (\([?, ]+\))")
 
-class _Write:
+
+class Write:
     """How a kind of mutation is written: its SQL, and where its owner and payloads stand among the parameters."""
 
-    __slots__ = ("owner", "payloads", "sql")
+    __slots__ = ("chunks", "owner", "payloads", "sql")
 
     def __init__(self, kind: type[Mutation]) -> None:
         self.sql = STATEMENTS[statement_name(kind)].sql
@@ -31,45 +36,64 @@ class _Write:
         owner, payloads = PAYLOADS.get(kind, ("", ()))
         self.owner = fields.index(owner) if owner else -1
         self.payloads = [fields.index(name) for name in payloads]
+        row = _ROW.search(self.sql)
+        self.chunks: dict[int, str] = {}
+        if row is not None:
+            before, after = self.sql[: row.start(1)], self.sql[row.end(1) :]
+            self.chunks = {size: before + ", ".join([row.group(1)] * size) + after for size in _CHUNKS}
+
+    def is_large(self, params: tuple[Any, ...]) -> bool:
+        """Whether a payload has to become a blob."""
+        for position in self.payloads:
+            if params[position] is not None and len(params[position]) > BLOB_THRESHOLD:
+                return True
+        return False
 
 
-_WRITES: dict[type[Mutation], _Write] = {kind: _Write(kind) for kind in Mutation.__subclasses__()}
+WRITES: dict[type[Mutation], Write] = {kind: Write(kind) for kind in Mutation.__subclasses__()}
 
 
 def drive(cursor: sqlite3.Cursor, decision: Decision[T]) -> T:
-    """Runs a decision to its end inside the transaction that is open; returns its result."""
+    """Runs one decision to its end inside the transaction that is open; returns its result."""
     try:
         item = next(decision)
         while True:
-            if type(item) is Read:
-                item = decision.send(_rows(cursor, item))
-            else:
-                _apply(cursor, item)  # type: ignore[arg-type]
-                item = next(decision)
+            answer = rows(cursor, item) if isinstance(item, Read) else apply(cursor, item)
+            item = decision.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result
 
 
-def _rows(cursor: sqlite3.Cursor, read: Read) -> list[tuple[Any, ...]]:
+def rows(cursor: sqlite3.Cursor, read: Read) -> list[tuple[Any, ...]]:
+    """The rows of a read, blobs included."""
     statement = STATEMENTS[read.name]
-    rows: list[tuple[Any, ...]] = cursor.execute(statement.sql, read.params).fetchall()
+    found: list[tuple[Any, ...]] = cursor.execute(statement.sql, read.params).fetchall()
     if statement.payload:
-        return [unpack(cursor, row) for row in rows]
-    return rows
+        return [unpack(cursor, row) for row in found]
+    return found
 
 
-def _apply(cursor: sqlite3.Cursor, mutation: Mutation) -> None:
-    write = _WRITES[type(mutation)]
+def apply(cursor: sqlite3.Cursor, mutation: Mutation) -> int:
+    """Applies one mutation; returns how many rows it changed."""
+    write = WRITES[type(mutation)]
     params: tuple[Any, ...] = msgspec.structs.astuple(mutation)
-    if write.payloads:
+    if write.payloads and write.is_large(params):
+        packed = list(params)
         for position in write.payloads:
-            payload = params[position]
-            if payload is not None and len(payload) > 32768:
-                packed = list(params)
-                for each in write.payloads:
-                    if packed[each] is not None:
-                        packed[each] = pack(cursor, params[write.owner], packed[each])
-                params = tuple(packed)
-                break
-    cursor.execute(write.sql, params)
+            if packed[position] is not None:
+                packed[position] = pack(cursor, params[write.owner], packed[position])
+        params = tuple(packed)
+    return cursor.execute(write.sql, params).rowcount
+
+
+def apply_all(cursor: sqlite3.Cursor, kind: type[Mutation], given: list[tuple[Any, ...]]) -> int:
+    """Applies mutations of one kind, without large payloads, in few statements; returns how many rows changed."""
+    write = WRITES[kind]
+    changed, done = 0, 0
+    while done < len(given):
+        size = next(size for size in _CHUNKS if size <= len(given) - done)
+        params = [value for row in given[done : done + size] for value in row]
+        changed += cursor.execute(write.chunks[size], params).rowcount
+        done += size
+    return changed

@@ -16,8 +16,29 @@ UPDATE run SET status = 1, started_at = ? WHERE id = ? AND started_at IS NULL
 -- :name end_run
 UPDATE run SET status = ?, ended_at = ?, output = ? WHERE id = ?
 
+-- :name end_leased_run
+UPDATE run SET status = given.status, ended_at = given.ended_at, output = given.output
+FROM (
+  WITH given (status, ended_at, output, id, node, token) AS (VALUES (?, ?, ?, ?, ?, ?))
+  SELECT given.* FROM given CROSS JOIN job ON job.id = given.id AND job.node = given.node AND job.token = given.token
+) AS given
+WHERE run.id = given.id
+
 -- :name put_step
 INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, id) DO UPDATE SET
+  status = excluded.status, attempt = excluded.attempt, started_at = excluded.started_at,
+  ended_at = excluded.ended_at, data = excluded.data
+
+-- :name record_step
+INSERT INTO step
+WITH given (run_id, id, name, seq, attempt, started_at, ended_at, data, opts, node, token) AS (
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+)
+SELECT given.run_id, given.id, 'StepRun', name, 0, seq, given.attempt, started_at, started_at, ended_at,
+  given.data, opts
+FROM given CROSS JOIN job ON job.id = given.run_id AND job.node = given.node AND job.token = given.token
+WHERE true
 ON CONFLICT (run_id, id) DO UPDATE SET
   status = excluded.status, attempt = excluded.attempt, started_at = excluded.started_at,
   ended_at = excluded.ended_at, data = excluded.data
@@ -57,6 +78,9 @@ UPDATE job SET state = 0, node = NULL, woken = 0, blocked_on = NULL, due_at = ?,
 
 -- :name delete_job
 DELETE FROM job WHERE id = ?
+
+-- :name delete_driver
+DELETE FROM job WHERE id IN (VALUES (?))
 
 -- :name delete_run_jobs
 DELETE FROM job WHERE id >= ? AND id < ?
@@ -189,8 +213,7 @@ SELECT * FROM step WHERE run_id = ? AND id = ?
 SELECT * FROM attempt WHERE run_id = ? ORDER BY step_id, attempt
 
 -- :name pause_paths
-SELECT DISTINCT name, path FROM pause
-WHERE kind IN ('event', 'cancel') AND name IN (SELECT value FROM json_each(?))
+SELECT DISTINCT name, path FROM pause WHERE kind IN ('event', 'cancel') AND name IN (?, ?, ?)
 
 -- :name pauses_unindexed
 SELECT * FROM pause WHERE kind IN ('event', 'cancel') AND name = ? AND path IS NULL ORDER BY id
@@ -237,7 +260,8 @@ ORDER BY internal_id DESC LIMIT ?6
 -- :name list_runs payload
 SELECT * FROM run
 WHERE id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
-  AND (?3 IS NULL OR function_id = ?3) AND (?4 IS NULL OR app_id = ?4)
+  AND (?3 IS NULL OR function_id IN (SELECT value FROM json_each(?3)))
+  AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
 ORDER BY id DESC LIMIT ?5
 
 -- :name runs_of_event payload

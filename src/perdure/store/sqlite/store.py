@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from perdure.model.errors import StoreError
 from perdure.store.sqlite.driver import drive
 from perdure.store.sqlite.lock import FileLock
 from perdure.store.sqlite.migrate import migrate
+from perdure.store.sqlite.session import PauseNames
 from perdure.store.sqlite.writer import Change, Writer, commit
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class SqliteStore:
         self._synchronous = synchronous
         self._lock = None if self.path == MEMORY else FileLock(Path(path))
         self._connection: sqlite3.Connection | None = None
+        self._pauses: PauseNames | None = None
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._idle_readers: list[sqlite3.Connection] = []
@@ -71,16 +73,15 @@ class SqliteStore:
             raise StoreError(f"cannot open {self.path}: {error}") from error
         return connection
 
-    async def submit(self, begin: Callable[[], Decision[T]]) -> T:
-        if self._writer is not None:
-            result: T = await self._writer.submit(begin)
-            return result
-        return self._inline(begin)
+    def submit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
+        # The writer's own future: a coroutine around it would be a good part of what a commit costs the loop.
+        return self._inline(begin) if self._writer is None else self._writer.submit(begin)
 
-    def _inline(self, begin: Callable[[], Decision[T]]) -> T:
+    async def _inline(self, begin: Callable[[], Decision[T]]) -> T:
         connection = self._require()
         change = Change(begin, asyncio.get_running_loop().create_future())
-        (outcome,) = commit(connection, connection.cursor(), [change])
+        self._pauses = self._pauses or PauseNames(connection)
+        (outcome,) = commit(connection, self._pauses, [change])
         if outcome.error is not None:
             raise outcome.error
         result: T = outcome.result  # type: ignore[assignment]
@@ -129,6 +130,6 @@ class SqliteStore:
         self._idle_readers.clear()
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._pauses = None
         if self._lock is not None:
             self._lock.release()

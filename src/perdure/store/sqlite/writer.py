@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from perdure.engine.turn import Decision
 from perdure.model.errors import StoreError
-from perdure.store.sqlite.driver import drive
+from perdure.store.sqlite.session import PauseNames, Session
 
 MAX_BATCH = 256
 """Changes per commit: more would only make the first of them wait longer."""
@@ -38,13 +38,15 @@ class Outcome(NamedTuple):
     error: Exception | None
 
 
-def commit(connection: sqlite3.Connection, cursor: sqlite3.Cursor, changes: list[Change]) -> list[Outcome]:
+def commit(connection: sqlite3.Connection, pauses: PauseNames, changes: list[Change]) -> list[Outcome]:
     """Commits changes as one transaction, or each in its own if together they fail."""
-    outcomes: list[Outcome] = []
+    cursor = connection.cursor()
+    session = Session(cursor, pauses)
     try:
         cursor.execute("BEGIN IMMEDIATE")
         for change in changes:
-            outcomes.append(Outcome(change, drive(cursor, change.begin()), None))
+            session.add(change.begin())
+        results = session.finish()
         cursor.execute("COMMIT")
     except Exception as error:
         if connection.in_transaction:
@@ -53,8 +55,8 @@ def commit(connection: sqlite3.Connection, cursor: sqlite3.Cursor, changes: list
                 cursor.execute("ROLLBACK")
         if len(changes) == 1:
             return [Outcome(changes[0], None, _explain(error))]
-        return [outcome for change in changes for outcome in commit(connection, cursor, [change])]
-    return outcomes
+        return [outcome for change in changes for outcome in commit(connection, pauses, [change])]
+    return [Outcome(change, result, None) for change, result in zip(changes, results, strict=True)]
 
 
 def _explain(error: Exception) -> Exception:
@@ -87,7 +89,7 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        cursor = self._connection.cursor()
+        pauses = PauseNames(self._connection)
         stopping = False
         while not stopping:
             batch: list[Change] = []
@@ -103,7 +105,7 @@ class Writer:
             except queue.Empty:
                 pass
             if batch:
-                outcomes = commit(self._connection, cursor, batch)
+                outcomes = commit(self._connection, pauses, batch)
                 self._loop.call_soon_threadsafe(_resolve, outcomes)
 
 

@@ -1,0 +1,170 @@
+"""One ASGI application: a thin door in plain ASGI, and the routes behind it.
+
+The door does what every request needs, before any routing: CORS and server headers, the count of requests, the
+hot route `POST /e/{key}`, and the last resort for unexpected errors (logged here, told to nobody outside).
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from perdure.model.errors import StoreError
+from perdure.server import rest_v1, rest_v2
+from perdure.server.backend import Backend
+from perdure.server.envelope import (
+    ApiError,
+    error_reply,
+    is_events,
+    reply,
+    standard_error,
+)
+from perdure.server.events import post_events
+from perdure.server.metrics import CONTENT_TYPE, Metrics
+
+_log = logging.getLogger("perdure.server")
+_SERVER_KIND = "dev"
+
+
+def make_app(backend: Backend) -> ASGIApp:
+    """The server of a node as an ASGI application; it can be mounted under a path of another one."""
+    metrics = Metrics()
+    return Door(backend, metrics, _router(backend, metrics))
+
+
+class Door:
+    """What every request passes first."""
+
+    def __init__(self, backend: Backend, metrics: Metrics, router: ASGIApp) -> None:
+        self._backend = backend
+        self._metrics = metrics
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+        path = route_path(scope)
+        extra = _headers(scope)
+        answered = False
+
+        async def answer(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                message["headers"] = [*message.get("headers", ()), *extra]
+                self._metrics.count_request(scope["method"], path, message["status"])
+            await send(message)
+
+        try:
+            await self._dispatch(path, scope, receive, answer)
+        except ClientDisconnect:
+            _log.debug("%s %s: the client left before its request was complete", scope["method"], path)
+        except Exception:
+            _log.exception("%s %s failed unexpectedly", scope["method"], path)
+            if not answered:
+                error = ApiError(500, "internal server error", "internal_error")
+                await error_reply(path, error)(scope, receive, answer)
+
+    async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "OPTIONS":
+            await Response(status_code=200, headers=_preflight(scope))(scope, receive, send)
+        elif not is_events(path):
+            await self._router(scope, receive, send)
+        elif path in ("/e", "/e/"):
+            body = {"status": 401, "message": "", "error": "Event key not found"}
+            await reply(body, 401)(scope, receive, send)
+        elif "/" in path[3:]:
+            await error_reply(path, standard_error(404))(scope, receive, send)
+        elif method != "POST":
+            await error_reply(path, standard_error(405), {"allow": "POST"})(scope, receive, send)
+        else:
+            status, body = await post_events(self._backend, self._metrics, scope, receive)
+            await reply(body, status, {"retry-after": "1"} if status == 503 else None)(scope, receive, send)
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the place where the application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :] or "/"
+    return path
+
+
+def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    extra = [(b"vary", b"Origin"), (b"x-inngest-server-kind", _SERVER_KIND.encode())]
+    origin = _origin(scope)
+    if origin:
+        extra.append((b"access-control-allow-origin", origin))
+        extra.append((b"access-control-expose-headers", b"Link, Mcp-Session-Id"))
+    return extra
+
+
+def _origin(scope: Scope) -> bytes:
+    return next((value for key, value in scope["headers"] if key == b"origin"), b"")
+
+
+def _preflight(scope: Scope) -> dict[str, str]:
+    asked = {key: value.decode("latin-1") for key, value in scope["headers"]}
+    if b"access-control-request-method" not in asked:
+        return {"allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+    return {
+        "access-control-allow-methods": asked[b"access-control-request-method"],
+        "access-control-allow-headers": asked.get(b"access-control-request-headers", "*"),
+        "access-control-max-age": "3600",
+    }
+
+
+def _router(backend: Backend, metrics: Metrics) -> Starlette:
+    async def health(request: Request) -> Response:
+        return reply({"status": 200, "message": "OK"})
+
+    async def expose(request: Request) -> Response:
+        found = await backend.health()
+        text = metrics.expose(found, backend.load, len(backend.catalogue.functions))
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/health/", health),
+            Route("/metrics", expose),
+            *rest_v1.routes(backend),
+            *rest_v2.routes(backend),
+        ],
+        exception_handlers={
+            HTTPException: _on_http_error,
+            ApiError: _on_api_error,
+            StoreError: _on_store_error,
+        },
+    )
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    told = standard_error(error.status_code)
+    if error.detail and error.detail != HTTPStatus(error.status_code).phrase:
+        told.message = error.detail
+    return error_reply(route_path(request.scope), told, error.headers)
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return error_reply(route_path(request.scope), error)
+
+
+async def _on_store_error(request: Request, error: Exception) -> Response:
+    _log.error("%s %s: the store failed: %s", request.method, request.url.path, error)
+    told = ApiError(503, "the store cannot answer now; try again later")
+    return error_reply(route_path(request.scope), told, {"retry-after": "1"})
