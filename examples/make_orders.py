@@ -64,7 +64,7 @@ def order(number: int, chance: random.Random) -> Json:
     customer = chance.randrange(len(CUSTOMERS))
     name, email, (street, postcode, city, country) = CUSTOMERS[customer]
     articles = dict.fromkeys(chance.choices(ARTICLES, WEIGHTS, k=chance.choice([1, 1, 2, 2, 3, 4])))
-    items = [
+    items: list[Json] = [
         {"sku": sku, "title": title, "qty": chance.choice([1, 1, 1, 2, 3]), "price": price}
         for sku, title, price in articles
     ]

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from zlib import crc32
 
-from shop_ledger import Ledger
-
 from perdure import App, Concurrency, Context, RetryAfterError, step
+from shop_ledger import Ledger
 
 LARGE = Decimal(300)
 COOLING_OFF = os.environ.get("ORDERS_COOLING_OFF", "1s")

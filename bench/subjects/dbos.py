@@ -7,10 +7,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from dbos import DBOS, DBOSConfig
+
 from bench import postgres
 from bench.meter import Meter
 from bench.subject import Measured, Task, serve
-from dbos import DBOS, DBOSConfig
 
 WARM_UP = 100
 

@@ -54,6 +54,7 @@ def _process(*arguments: str | Path, port: int) -> Iterator[subprocess.Popen[byt
 
 async def _register(session: aiohttp.ClientSession, admin: int, app: int) -> None:
     """Tells the server where the app is; the first seconds after its start it refuses."""
+    answer = ""
     for _ in range(100):
         async with session.post(
             f"http://127.0.0.1:{admin}/deployments", json={"uri": f"http://127.0.0.1:{app}"}
@@ -81,6 +82,8 @@ async def _load(task: Task, admin: int, ingress: int, app: int, meter: Meter) ->
 
 
 def _measure(task: Task) -> Measured:
+    if not _BINARY.exists():
+        raise RuntimeError("Restate's server is not installed: make bench installs it, on Linux x64")
     node, ingress, admin, app = ports.free(4)
     directory = Path(task.directory) / "restate"
     directory.mkdir()

@@ -57,9 +57,7 @@ class Commits:
     """A thread that commits what has arrived since its last commit."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
         self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {_SCHEMA}")
         self._queue: queue.SimpleQueue[tuple[Sequence[Statement], asyncio.Future[None]]] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()

@@ -35,7 +35,8 @@ from perdure.model.errors import (
     StepError,
 )
 from perdure.model.event import Event
-from perdure.node import Node, RefusedError, RunHandle, embedded, lifespan
+from perdure.node import Node, RefusedError, embedded, lifespan
+from perdure.runner.handle import RunHandle
 from perdure.sdk.app import App
 from perdure.sdk.context import Context
 from perdure.sdk.function import Function

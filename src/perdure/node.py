@@ -12,33 +12,28 @@ import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import msgspec
 
 from perdure import expressions
 from perdure.engine import intake, reads, views
-from perdure.engine.catalogue import Catalogue
+from perdure.engine.catalogue import Catalogue, CompiledFunction
 from perdure.engine.retention import Retention
 from perdure.engine.schedule import Refused
-from perdure.engine.turn import Decision, Ended
+from perdure.engine.turn import Decision
 from perdure.model import values
 from perdure.model.config import FunctionConfig
-from perdure.model.errors import (
-    ErrorInfo,
-    NotFoundError,
-    PerdureError,
-    RunCancelledError,
-    RunFailedError,
-    StoreError,
-)
+from perdure.model.errors import ConfigError, NotFoundError, PerdureError, StoreError
 from perdure.model.event import FUNCTION_INVOKED, Event, StoredEvent, parse_event
 from perdure.model.ids import UlidFactory, seeded_ulid
 from perdure.model.json import Json
 from perdure.model.records import RunStatus
 from perdure.runner import Clock, Runner, SystemClock
 from perdure.runner.decider import Decider
+from perdure.runner.handle import RunHandle
 from perdure.runner.sweeper import Sweeper
 from perdure.sdk.app import App
 from perdure.sdk.function import Function
@@ -68,65 +63,6 @@ class RefusedError(PerdureError):
         super().__init__(refused.message)
 
 
-class RunHandle(Generic[R]):
-    """A run to wait for, ask about or cancel.
-
-    `result` raises `RunFailedError` or `RunCancelledError` when the run did not complete.
-    """
-
-    def __init__(self, node: Node, run_id: str, function: Function[R] | None = None, *, fresh: bool = False) -> None:
-        self.run_id = run_id
-        self._node = node
-        self._fresh = fresh
-        self._returns = function.returns if function is not None else None
-        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        node.runner.ended.subscribe(run_id, self._on_ended)
-
-    def _on_ended(self, ended: Ended) -> None:
-        self._node.runner.ended.unsubscribe(self.run_id, self._on_ended)
-        if not self._ended.done():
-            self._ended.set_result(ended)
-
-    async def result(self, timeout: float | None = None) -> R:
-        """The run's result once it has ended; raises `TimeoutError` after `timeout` seconds.
-
-        Values are restored from the handler's return annotation.
-        """
-        ended = await self._wait(timeout)
-        if ended.status == RunStatus.COMPLETED:
-            result: R = values.decode(ended.output, self._returns, where=f"the result of run {self.run_id}")  # type: ignore[assignment]
-            return result
-        if ended.status == RunStatus.FAILED:
-            info = msgspec.json.decode(ended.output, type=ErrorInfo)
-            message = f"run {self.run_id} of {ended.function_id} failed: {info.name}: {info.message}"
-            raise RunFailedError(self.run_id, message, info)
-        status = RunStatus(ended.status).name.lower()
-        raise RunCancelledError(self.run_id, f"run {self.run_id} of {ended.function_id} was {status}")
-
-    async def _wait(self, timeout: float | None) -> Ended:
-        if not self._ended.done() and not self._fresh:
-            # It may have ended before this handle listened.
-            run = await self._node.view(lambda: reads.run_by_id(self.run_id))
-            if run is None:
-                raise NotFoundError(f"there is no run {self.run_id}")
-            if run.status >= RunStatus.COMPLETED and not self._ended.done():
-                self._on_ended(Ended(run.id, run.function_id, run.status, run.output or b"null"))
-        if timeout is None:
-            return await asyncio.shield(self._ended)
-        return await asyncio.wait_for(asyncio.shield(self._ended), timeout)
-
-    async def status(self) -> RunStatus:
-        """Where the run stands."""
-        run = await self._node.view(lambda: reads.run_by_id(self.run_id))
-        if run is None:
-            raise NotFoundError(f"there is no run {self.run_id}")
-        return RunStatus(run.status)
-
-    async def cancel(self) -> None:
-        """Cancels the run; a step that is executing is interrupted. One that has ended stays as it is."""
-        await self._node.cancel(self.run_id)
-
-
 class Node:
     """A running perdure. Made by `embedded`, `lifespan` or the server commands.
 
@@ -154,13 +90,13 @@ class Node:
         self.runner = Runner(self._decider, max_active=max_active)
         self.sweeper = Sweeper(self._decider, retention or Retention())
         self._shutdown_timeout = shutdown_timeout
+        self._started = False
 
     async def start(self) -> None:
         """Opens the store, registers the apps, and begins to run what is due."""
         await self.store.open()
         try:
-            stored = await self.view(reads.functions)
-            self._decider.catalogue = Catalogue(intake.in_force(row) for row in stored if row.archived_at is None)
+            self._decider.catalogue = Catalogue(await self._stored_functions())
             for app in self.apps:
                 await self.register(app)
             await self.runner.start()
@@ -171,9 +107,28 @@ class Node:
         attach: Callable[[Callable[[], Awaitable[None]]], None] | None = getattr(self.clock, "attach", None)
         if attach is not None:
             attach(self.settle)
+        self._started = True
+
+    async def _stored_functions(self) -> list[CompiledFunction]:
+        """The functions that apps have registered before; their apps need not be here now."""
+        functions: list[CompiledFunction] = []
+        for row in await self.view(reads.functions):
+            try:
+                if row.archived_at is None:
+                    functions.append(intake.in_force(row))
+            except ConfigError as error:
+                # An app of an older version left it; the app's next registration says so to who can mend it.
+                _log.error("function %s is not in force: %s", row.id, error)
+        return functions
 
     async def stop(self) -> None:
-        """Lets executing steps finish within the shutdown timeout, hands back the rest, and closes the store."""
+        """Lets executing steps finish within the shutdown timeout, hands back the rest, and closes the store.
+
+        Harmless when it has been stopped already.
+        """
+        if not self._started:
+            return
+        self._started = False
         for app in self.apps:
             app.unbind(self)
         detach: Callable[[Callable[[], Awaitable[None]]], None] | None = getattr(self.clock, "detach", None)
@@ -254,7 +209,8 @@ class Node:
         user: dict[str, Json] | None = None,
         id: str | None = None,
     ) -> RunHandle[Json]:
-        """Starts one function and returns its run. `id` makes the start idempotent for 24h.
+        """Starts one function and returns its run. `id` makes the start idempotent: within 24h, the same id gives
+        the run that it started first.
 
         Raises `NotFoundError` for an unknown function, `RefusedError` when flow control starts no run now.
         """
@@ -268,12 +224,22 @@ class Node:
                 f"there is no function {function_id!r}; registered are {sorted(self.catalogue.functions)}"
             )
         if isinstance(outcome, Refused):
-            raise RefusedError(outcome)
-        return RunHandle(self, outcome, None if isinstance(function, str) else function, fresh=True)
+            known = await self._run_of(outcome.event_id, function_id)
+            if known is None:
+                raise RefusedError(outcome)
+            return RunHandle(self.runner, known, function)
+        return RunHandle(self.runner, outcome, function, fresh=True)
+
+    async def _run_of(self, event_id: str | None, function_id: str) -> str | None:
+        """The run that an earlier event started."""
+        if event_id is None:
+            return None
+        runs = await self.view(partial(views.runs_of_event, event_id))
+        return next((run.id for run in runs if run.function_id == function_id), None)
 
     def run(self, run_id: str, function: Function[R] | None = None) -> RunHandle[R]:
         """The handle of a run by its id."""
-        return RunHandle(self, run_id, function)
+        return RunHandle(self.runner, run_id, function)
 
     async def cancel(self, run_id: str) -> RunStatus:
         """Cancels a run; returns the status it had. Raises `NotFoundError`."""

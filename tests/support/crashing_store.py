@@ -17,6 +17,7 @@ from perdure.engine.turn import Decision
 from perdure.model.json import Json
 from perdure.store.sqlite.driver import drive
 from perdure.store.sqlite.migrate import migrate
+from perdure.store.sqlite.session import PauseNames
 from perdure.store.sqlite.writer import Change, Outcome, commit
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class CrashingStore:
     async def open(self) -> None:
         # As the real one does: the nodes that the file names are dead.
         self._connection.execute("DELETE FROM node")
-        self._worker = asyncio.get_running_loop().create_task(self._work())
+        self._worker = asyncio.get_running_loop().create_task(self._work(PauseNames(self._connection)))
 
     async def close(self) -> None:
         while self._queue:
@@ -75,7 +76,7 @@ class CrashingStore:
         await self._ticks()
         return result
 
-    async def _work(self) -> None:
+    async def _work(self, pauses: PauseNames) -> None:
         while not self.crashed.is_set():
             await self._arrived.wait()
             self._arrived.clear()
@@ -85,7 +86,7 @@ class CrashingStore:
                 continue
             if self._strikes("before"):
                 return
-            outcomes = commit(self._connection, self._connection.cursor(), batch)
+            outcomes = commit(self._connection, pauses, batch)
             if self._strikes("after"):
                 return
             await self._ticks()

@@ -14,11 +14,11 @@ import msgspec
 from perdure.engine import reads
 from perdure.engine.drive import park
 from perdure.engine.flow import timer
-from perdure.engine.mutations import PutAttempt, PutEvent, PutStep, RecordStep
+from perdure.engine.mutations import PutAttempt, PutEvent, PutStep, RecordStep, ResetAttempt
 from perdure.engine.retry import retry_delay
 from perdure.engine.schedule import Refused, accept, consider, settle
 from perdure.engine.turn import Decision, Lease, Turn
-from perdure.engine.waits import NULL, open_pause, resume, send_signal, timer_id
+from perdure.engine.waits import NULL, narrow, open_pause, resume, send_signal, timer_id
 from perdure.expressions import ExpressionError
 from perdure.expressions import compile as compile_expression
 from perdure.model.errors import ErrorInfo
@@ -73,6 +73,8 @@ def report(
         memo = yield from _record(turn, situation, seq, op)
         if memo is not None:
             reported.memos[op.id] = memo
+    if reported.memos:
+        yield ResetAttempt(lease.job_id)
     yield from settle(turn)
     if parking and not reported.memos:
         reported.parked = yield from park(turn, lease)
@@ -175,7 +177,7 @@ def _wait_for_event(turn: Turn, situation: Situation, seq: int, op: Op, opts: di
     condition = None
     if opts.get("if"):
         try:
-            condition = compile_expression(opts["if"]).partial(situation.event, now=turn.now)
+            condition = narrow(compile_expression(opts["if"]), situation.event, turn.now)
         except ExpressionError as error:
             info = ErrorInfo("InvalidExpression", f"step {op.name!r}: the condition cannot be used: {error}")
             return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(info), failed=True)))
@@ -194,7 +196,7 @@ def _wait_for_event(turn: Turn, situation: Situation, seq: int, op: Op, opts: di
 
 def _wait_for_signal(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Json]) -> Decision[Memo | None]:
     holder = yield from reads.signal_pause(opts["signal"])
-    if holder is not None and holder.run_id != run.id and opts.get("conflict", "fail") == "fail":
+    if holder is not None and opts.get("conflict", "fail") == "fail":
         message = f"Signal conflict; run {holder.run_id} already waits for signal {opts['signal']!r}"
         error = ErrorInfo("SignalConflictError", message)
         return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(error), failed=True)))

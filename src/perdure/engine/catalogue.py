@@ -54,7 +54,7 @@ class CompiledFunction:
         ]
         self.crons = [CronTrigger(trigger) for trigger in config.triggers if isinstance(trigger, Cron)]
         self.concurrency: list[tuple[Concurrency, Expression | None]] = [
-            (rule, _compiled(rule.key)) for rule in config.concurrency if rule.limit
+            (rule, _compiled(rule.key)) for rule in config.concurrency
         ]
         throttle, rate, debounce, batch = (
             config.throttle,
@@ -86,7 +86,8 @@ class CompiledFunction:
         self.start_timeout = millis(config.timeouts.start) if config.timeouts else None
         self.finish_timeout = millis(config.timeouts.finish) if config.timeouts else None
         self.max_attempts = config.retries + 1
-        self.plain = not (self.concurrency or self.cancels or config.singleton or config.throttle or config.timeouts)
+        limited = any(rule.limit for rule in config.concurrency)
+        self.plain = not (limited or self.cancels or config.singleton or config.throttle or config.timeouts)
 
 
 def compile_function(config: FunctionConfig, version: int = 1, paused: bool = False) -> CompiledFunction:

@@ -24,7 +24,7 @@ from perdure.engine.mutations import (
 )
 from perdure.engine.retry import retry_delay
 from perdure.engine.schedule import settle
-from perdure.engine.turn import Backlog, Decision, Due, Lease, Start, Turn
+from perdure.engine.turn import Backlog, Decision, Due, Effect, Ended, Lease, Start, Turn
 from perdure.model.errors import ErrorInfo
 from perdure.model.records import JobState, Run, RunStatus
 
@@ -128,3 +128,19 @@ def retire(turn: Turn, node: str) -> Decision[None]:
     """Takes a node out of service: what it still holds is ready for others."""
     yield ReleaseLeases(node)
     yield DeleteNode(node)
+
+
+def confirm(effects: list[Effect]) -> Decision[list[Effect]]:
+    """The effects that the rows bear out: for a decision of which nobody learnt whether it was kept."""
+    kept: list[Effect] = []
+    for effect in effects:
+        if isinstance(effect, Start):
+            holds = yield from reads.holds_lease(effect.lease)
+        elif isinstance(effect, Ended):
+            run = yield from reads.run_by_id(effect.run_id)
+            holds = run is not None and RunStatus(run.status).final
+        else:
+            holds = True
+        if holds:
+            kept.append(effect)
+    return kept

@@ -10,17 +10,15 @@ from __future__ import annotations
 import msgspec
 
 from perdure.engine import reads
-from perdure.engine.catalogue import CompiledFunction
-from perdure.engine.collect import close_batch, window_of
 from perdure.engine.finish import cancel_run
-from perdure.engine.flow import admit, open_gate
+from perdure.engine.flow import admit, open_gate, timer
 from perdure.engine.mutations import DeleteJob, DeletePause
-from perdure.engine.schedule import settle, start, start_batch
+from perdure.engine.schedule import close_window, settle
 from perdure.engine.ticks import fire_cron
 from perdure.engine.turn import Decision, Start, Turn
 from perdure.engine.waits import NULL, attempt_again, decide
 from perdure.model.errors import ErrorInfo
-from perdure.model.event import StoredEvent
+from perdure.model.limits import HOUR
 from perdure.model.ops import INVOKE
 from perdure.model.records import Job, RunStatus, StepStatus
 
@@ -52,8 +50,11 @@ def _fire(turn: Turn, job: Job) -> Decision[None]:
         yield from open_gate(turn, job)
     else:
         function = turn.catalogue.get(job.function_id or "")
-        if function is not None:
-            yield from _close_window(turn, job, function)
+        if function is None:
+            # Its configuration is no longer valid: what was collected stays until an app mends it.
+            yield timer(job.id, job.kind, turn, None, job.function_id, turn.now + HOUR, job.data)
+        else:
+            yield from close_window(turn, job, function)
 
 
 def _fire_in_run(turn: Turn, job: Job, run_id: str) -> Decision[None]:
@@ -81,17 +82,3 @@ def _time_out(turn: Turn, run_id: str, step_id: str) -> Decision[None]:
     name, message = "InngestInvokeTimeoutError", "Timed out waiting for invoked function to complete"
     error = ErrorInfo(name, message, error=f"{name}: {message}")
     yield from decide(turn, run_id, step_id, StepStatus.FAILED, msgspec.json.encode(error))
-
-
-def _close_window(turn: Turn, job: Job, function: CompiledFunction) -> Decision[None]:
-    if job.kind == "batch":
-        items = yield from reads.batch_items(job.id)
-        yield from close_batch(job.id)
-        yield from start_batch(turn, function, [event_id for event_id, _ in items])
-    elif job.data is not None:
-        window = window_of(job.data)
-        row = yield from reads.event_by_id(window.event_id)
-        if row is not None:
-            event = reads.stored_event(row.body)
-            stored = StoredEvent(row.internal_id, event, row.received_at, bool(row.internal))
-            yield from start(turn, function, [stored])

@@ -8,6 +8,8 @@ one key that refused it, so that a claim never walks over jobs that cannot run.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterator
 
 import msgspec
 
@@ -27,12 +29,13 @@ from perdure.engine.mutations import (
 )
 from perdure.engine.turn import Backlog, Decision, Due, Lease, Turn
 from perdure.expressions import EvaluationError, Expression
+from perdure.model.config import Throttle
 from perdure.model.json import Json
 from perdure.model.limits import MAX_PRIORITY, SECOND
 from perdure.model.records import Job, JobKind, JobState
 
 UNKNOWN_FUNCTION = "@function:"
-"""Prefix of the key on which jobs wait whose function no node at hand can run."""
+"""Prefix of the key on which jobs wait whose function is paused, or has no code on any node at hand."""
 
 
 class Key(msgspec.Struct, array_like=True):
@@ -74,6 +77,8 @@ def concurrency_keys(function: CompiledFunction, scope: dict[str, Json], now: in
     """The slots that a run needs, evaluated once, when it is scheduled (D.1)."""
     found: list[Key] = []
     for index, (rule, expression) in enumerate(function.concurrency):
+        if not rule.limit:
+            continue
         value = key_of(expression, scope, now) or ""
         owner = f"fn:{function.id}:{index}" if rule.scope == "fn" else rule.scope
         found.append(Key(f"{owner}:{value}", rule.limit, rule.hold, index))
@@ -124,21 +129,22 @@ def admit(turn: Turn, job: Job) -> Decision[Lease | None]:
     `job` is in the store, not leased. Order matters: nothing is consumed before all limits were asked.
     """
     function = turn.catalogue.get(job.function_id or "")
-    if function is None or not turn.offer.runnable(function.id):
+    keys = _keys.decode(job.keys) if job.keys else []
+    if function is None or function.paused or not turn.offer.runnable(function.id):
         yield BlockJob(f"{UNKNOWN_FUNCTION}{job.function_id}", job.id)
+        yield from _stand_back(turn, job.id, keys, function)
         return None
     if turn.offer.room <= 0:
         yield ReadyJob(job.id)
         turn.effects.append(Backlog())
         return None
-    keys = _keys.decode(job.keys) if job.keys else []
     full = yield from _full_key(function, keys, job.id)
     if full is not None:
-        yield BlockJob(full, job.id)
-        # What woke this job may have been room under another key: pass that on, or it is lost.
-        yield from release(turn, [key for key in keys if key.key != full], function)
+        yield BlockJob(_queue(function.id, full), job.id)
+        yield from _stand_back(turn, job.id, [key for key in keys if key is not full], function)
         return None
     if job.token == 0 and job.data is not None and not (yield from _pass_throttle(turn, function, job)):
+        yield from _stand_back(turn, job.id, keys, function)
         return None
     for key in keys:
         if key.hold != "singleton":
@@ -202,21 +208,32 @@ def timer(
     )
 
 
-def _limit(function: CompiledFunction | None, key: Key) -> int:
-    """The limit in force: the registered one where the rule still exists, else the one at scheduling."""
-    rules = function.config.concurrency if function else ()
-    for index, rule in enumerate(rules):
-        if index == key.rule:
+def _limit(function: CompiledFunction, key: Key) -> int:
+    """The limit that is registered now; 0, which is none, where the key's rule is no longer there."""
+    for index, rule in enumerate(function.config.concurrency):
+        if index == key.rule and key.key.startswith(f"{rule.scope}:"):
             return rule.limit
-    return key.limit
+    return 0
 
 
-def _full_key(function: CompiledFunction, keys: list[Key], owner: str) -> Decision[str | None]:
+def _full_key(function: CompiledFunction, keys: list[Key], owner: str) -> Decision[Key | None]:
     for key in keys:
         limit = _limit(function, key)
-        if key.hold != "singleton" and limit and (yield from reads.slots_taken(key.key, owner)) >= limit:
-            return key.key
+        if limit and (yield from reads.slots_taken(key.key, owner)) >= limit:
+            return key
     return None
+
+
+def _stand_back(turn: Turn, job_id: str, keys: list[Key], function: CompiledFunction | None) -> Decision[None]:
+    """A job that cannot start leaves its keys to others.
+
+    What woke it may have been room under one of them: that is passed on, or it is lost. And it may hold slots
+    still, from before a crash.
+    """
+    for key in keys:
+        if key.hold == "step":
+            yield DeleteSlot(key.key, job_id)
+    yield from release(turn, keys, function)
 
 
 def _pass_throttle(turn: Turn, function: CompiledFunction, job: Job) -> Decision[bool]:
@@ -226,14 +243,20 @@ def _pass_throttle(turn: Turn, function: CompiledFunction, job: Job) -> Decision
         return True
     key = _gate.decode(job.data or b"").throttle
     interval = function.throttle_period / throttle.limit
-    arrival = max((yield from reads.bucket(key)) or 0.0, float(turn.now)) + interval
-    allowed_at = arrival - (throttle.limit + throttle.burst) * interval
+    bucket = _bucket(key, throttle)
+    arrival = max((yield from reads.bucket(bucket)) or 0.0, float(turn.now)) + interval
+    allowed_at = math.ceil(arrival - (throttle.limit + throttle.burst) * interval)
     if allowed_at > turn.now:
         yield BlockJob(key, job.id)
-        yield from _schedule_gate(turn, function, key, int(allowed_at) + 1)
+        yield from _schedule_gate(turn, function, key, allowed_at)
         return False
-    yield PutBucket(key, arrival, int(arrival) + function.throttle_period)
+    yield PutBucket(bucket, arrival, int(arrival) + function.throttle_period)
     return True
+
+
+def _bucket(key: str, throttle: Throttle) -> str:
+    """Where a key's starts are counted. A changed throttle counts anew: old debts are in units of the old rate."""
+    return f"{key}|{throttle.limit}/{throttle.period}"
 
 
 def _schedule_gate(turn: Turn, function: CompiledFunction, key: str, at: int) -> Decision[None]:
@@ -249,13 +272,14 @@ def open_gate(turn: Turn, job: Job) -> Decision[None]:
         yield from _ready(turn, (yield from reads.blocked_jobs(key, -1)))
         return
     interval = function.throttle_period / throttle.limit
-    arrival = max((yield from reads.bucket(key)) or 0.0, float(turn.now))
-    room = int((turn.now + (throttle.limit + throttle.burst) * interval - arrival) / interval)
-    waiting = yield from reads.blocked_jobs(key, max(room, 0) + 1)
-    yield from _ready(turn, waiting[: max(room, 0)])
+    arrival = max((yield from reads.bucket(_bucket(key, throttle))) or 0.0, float(turn.now))
+    # The room at the end of this millisecond: the exact moment lies within it.
+    room = int((turn.now + 1 + (throttle.limit + throttle.burst) * interval - arrival) / interval)
+    waiting = yield from reads.blocked_jobs(key, room + 1)
+    yield from _ready(turn, waiting[:room])
     if len(waiting) > room:
-        next_start = arrival + interval * (1 - throttle.limit - throttle.burst)
-        yield from _schedule_gate(turn, function, key, max(int(next_start), turn.now) + 1)
+        next_start = math.ceil(arrival + interval * (room + 1 - throttle.limit - throttle.burst))
+        yield from _schedule_gate(turn, function, key, max(next_start, turn.now + 1))
 
 
 def free_slots(turn: Turn, job: Job, *, ended: bool) -> Decision[None]:
@@ -274,10 +298,28 @@ def release(turn: Turn, keys: list[Key], function: CompiledFunction | None) -> D
     for key in keys:
         if key.hold == "singleton":
             continue
-        limit = _limit(function, key)
-        room = limit - (yield from reads.slots_taken(key.key, "")) if limit else -1
-        if room:
-            yield from _ready(turn, (yield from reads.blocked_jobs(key.key, max(room, -1))))
+        taken = yield from reads.slots_taken(key.key, "")
+        for queue, limit in _queues(turn, key, function):
+            if limit > taken:
+                yield from _ready(turn, (yield from reads.blocked_jobs(queue, limit - taken)))
+
+
+def _queue(function_id: str, key: Key) -> str:
+    """On what the runs of a function wait that a key refused. Those of a shared key wait apart by their limits."""
+    return key.key if key.key.startswith("fn:") else f"{key.key}|{function_id}:{key.rule}"
+
+
+def _queues(turn: Turn, key: Key, function: CompiledFunction | None) -> Iterator[tuple[str, int]]:
+    """Where runs wait for a key, each place with its limit."""
+    scope = key.key.partition(":")[0]
+    if scope == "fn":
+        if function is not None:
+            yield key.key, _limit(function, key)
+        return
+    for other in turn.catalogue.functions.values():
+        for index, rule in enumerate(other.config.concurrency):
+            if rule.scope == scope and rule.limit:
+                yield f"{key.key}|{other.id}:{index}", rule.limit
 
 
 def _ready(turn: Turn, job_ids: list[str]) -> Decision[None]:

@@ -6,7 +6,7 @@ from perdure.engine import reads
 from perdure.engine.catalogue import CompiledFunction, compile_function
 from perdure.engine.finish import cancel_run
 from perdure.engine.mutations import DeleteJob, PutEvent, PutFunction, UnblockFunction
-from perdure.engine.schedule import Refused, accept, consider, settle
+from perdure.engine.schedule import Refused, accept, close_window, consider, settle
 from perdure.engine.ticks import cron_job_id, first_tick, stale_cron_jobs
 from perdure.engine.turn import Backlog, Decision, Turn
 from perdure.engine.waits import send_signal
@@ -104,6 +104,8 @@ def register(turn: Turn, app_id: str, configs: list[FunctionConfig]) -> Decision
     Runs of a changed function go on with the new code: its blocked jobs compete again under the new limits.
     """
     rows = {row.id: row for row in (yield from reads.functions())}
+    others = [function for function in turn.catalogue.functions.values() if function.app_id != app_id]
+    registered: list[CompiledFunction] = []
     for config in configs:
         row = rows.get(config.id)
         stored = encode_config(config)
@@ -112,19 +114,29 @@ def register(turn: Turn, app_id: str, configs: list[FunctionConfig]) -> Decision
             created_at = row.created_at if row else turn.now
             paused_at = row.paused_at if row else None
             row = FunctionRow(config.id, app_id, config.name, version, stored, created_at, None, paused_at)
-            rows[config.id] = row
             yield _put(row)
-        yield from _arm_crons(turn, compile_function(config, row.version, row.paused_at is not None))
+        function = compile_function(config, row.version, row.paused_at is not None)
+        registered.append(function)
+        yield from _arm_crons(turn, function)
         yield UnblockFunction(config.id)
-    current = {config.id for config in configs}
-    for row in rows.values():
+    yield from _archive(turn, app_id, list(rows.values()), {config.id for config in configs})
+    turn.effects.append(Backlog())
+    return others + registered
+
+
+def _archive(turn: Turn, app_id: str, rows: list[FunctionRow], current: set[str]) -> Decision[None]:
+    """Takes functions out of force. What they collected becomes runs, which wait for their code like all others."""
+    for row in rows:
         if row.app_id == app_id and row.id not in current and row.archived_at is None:
             row.archived_at = turn.now
             yield _put(row)
             for job in (yield from reads.cron_jobs(row.id)):
                 yield DeleteJob(job.id)
-    turn.effects.append(Backlog())
-    return [in_force(row) for row in rows.values() if row.archived_at is None]
+            function = turn.catalogue.get(row.id)
+            if function is not None:
+                for job in (yield from reads.windows(row.id)):
+                    yield DeleteJob(job.id)
+                    yield from close_window(turn, job, function)
 
 
 def in_force(row: FunctionRow) -> CompiledFunction:

@@ -164,6 +164,8 @@ class ReadyJob(Mutation, frozen=True, gc=False):
 
 
 class ParkJob(Mutation, frozen=True, gc=False):
+    """Lets a run rest. It got as far as this, so its handler's attempts count anew."""
+
     id: str
 
 
@@ -187,6 +189,12 @@ class RetryJob(Mutation, frozen=True, gc=False):
 
     due_at: int
     attempt: int
+    id: str
+
+
+class ResetAttempt(Mutation, frozen=True, gc=False):
+    """The run got on: its handler's attempts count anew."""
+
     id: str
 
 

@@ -143,9 +143,9 @@ def signal_pause(signal: str) -> Decision[Pause | None]:
     return Pause(*rows[0]) if rows else None
 
 
-def slots_taken(key: str, besides: str) -> Decision[int]:
-    """How many owners other than this one hold a slot of the key."""
-    rows = yield Read("slots_taken", (key, besides))
+def slots_taken(key: str, owner: str) -> Decision[int]:
+    """How many slots of the key stand in this owner's way: none where it has one itself, else all that are held."""
+    rows = yield Read("slots_taken", (key, owner))
     taken: int = rows[0][0]
     return taken
 
@@ -183,6 +183,12 @@ def batch_items(job_id: str) -> Decision[list[tuple[str, int]]]:
 def functions() -> Decision[list[FunctionRow]]:
     rows = yield Read("functions", ())
     return [FunctionRow(*row) for row in rows]
+
+
+def windows(function_id: str) -> Decision[list[Job]]:
+    """The open batches and debounce windows of a function."""
+    rows = yield Read("windows", (function_id,))
+    return [Job(*row) for row in rows]
 
 
 def cron_jobs(function_id: str) -> Decision[list[Job]]:

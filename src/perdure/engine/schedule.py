@@ -12,7 +12,7 @@ import msgspec
 from perdure import expressions
 from perdure.engine import reads
 from perdure.engine.catalogue import CompiledFunction
-from perdure.engine.collect import batch, debounce
+from perdure.engine.collect import batch, close_batch, debounce, window_of
 from perdure.engine.finish import cancel_run
 from perdure.engine.flow import (
     Key,
@@ -28,19 +28,20 @@ from perdure.engine.flow import (
 )
 from perdure.engine.mutations import PutEvent, PutIdempotency, PutRunEvent, PutSlot, put_job, put_run
 from perdure.engine.turn import Decision, Due, Start, Turn
-from perdure.engine.waits import open_pause, resume
+from perdure.engine.waits import narrow, open_pause, resume
 from perdure.expressions import EvaluationError, Expression
 from perdure.model.event import Event, StoredEvent, candidate_names
 from perdure.model.json import Json, encode
 from perdure.model.limits import IDEMPOTENCY_TTL
-from perdure.model.records import Job, JobState, Pause, Run, RunStatus
+from perdure.model.records import EventRow, Job, JobState, Pause, Run, RunStatus
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Why an event started no run of a function now."""
+    """Why an event started no run of a function now; `event_id` is the earlier event that it repeats."""
 
     reason: str
     message: str
+    event_id: str | None = None
 
 
 def accept(turn: Turn, stored: StoredEvent) -> Decision[list[str]]:
@@ -74,11 +75,15 @@ def consider(
     """Takes an event through a function's flow control up to a new run."""
     event = stored.event
     scope: dict[str, Json] = {"event": event.to_json()}
-    known = yield from _known_event(turn, function, stored, scope)
+    keys = _idempotency_keys(turn, function, stored, scope)
+    known = yield from _known_event(turn, keys)
     if known is not None:
-        return Refused("duplicate", f"event {known} with the same id or idempotency key came within 24h")
-    if (yield from rate_limited(turn, function, scope)):
+        return Refused("duplicate", f"event {known} with the same id or idempotency key came within 24h", known)
+    # Batches have no rate limit: what it refused would be missing from them (D.5).
+    if function.config.batch_events is None and (yield from rate_limited(turn, function, scope)):
         return Refused("rate_limited", "invoked function is rate limited")
+    for key in keys:
+        yield PutIdempotency(key, stored.internal_id, turn.now + IDEMPOTENCY_TTL)
     if function.config.debounce is not None:
         yield from debounce(turn, function, stored, scope)
         return Refused("debounced", "the start is debounced")
@@ -97,10 +102,26 @@ def start_batch(turn: Turn, function: CompiledFunction, event_ids: list[str]) ->
     for event_id in event_ids:
         row = yield from reads.event_by_id(event_id)
         if row is not None:
-            events.append(StoredEvent(event_id, reads.stored_event(row.body), row.received_at, bool(row.internal)))
+            events.append(_stored(row))
     if not events:
         return Refused("batched", "the events of the batch are gone")
     return (yield from start(turn, function, events, batch_id=turn.ids()))
+
+
+def close_window(turn: Turn, job: Job, function: CompiledFunction) -> Decision[None]:
+    """Starts the run for which a batch or debounce window, whose job is gone, has collected."""
+    if job.kind == "batch":
+        items = yield from reads.batch_items(job.id)
+        yield from close_batch(job.id)
+        yield from start_batch(turn, function, [event_id for event_id, _ in items])
+    elif job.data is not None:
+        row = yield from reads.event_by_id(window_of(job.data).event_id)
+        if row is not None:
+            yield from start(turn, function, [_stored(row)])
+
+
+def _stored(row: EventRow) -> StoredEvent:
+    return StoredEvent(row.internal_id, reads.stored_event(row.body), row.received_at, bool(row.internal))
 
 
 def start(
@@ -139,7 +160,7 @@ def start(
 
 def _create(turn: Turn, function: CompiledFunction, run: Run, job: Job, events: list[Event]) -> Decision[None]:
     """Stores a run with its driver job, leased at once where nothing can refuse it."""
-    ungated = job.keys is None and job.data is None and job.state == JobState.READY
+    ungated = job.keys is None and job.data is None and job.state == JobState.READY and not function.paused
     if ungated and turn.offer.room > 0 and turn.offer.runnable(function.id):
         # One statement each instead of insert, then update: this is the path of every unlimited function.
         lease = turn.offer.take(run.id)
@@ -153,7 +174,9 @@ def _create(turn: Turn, function: CompiledFunction, run: Run, job: Job, events: 
     yield put_run(run)
     yield put_job(job)
     if function.start_timeout is not None and function.config.batch_events is None:
-        yield timer(f"{run.id}.@start", "start_timeout", turn, run.id, function.id, turn.now + function.start_timeout)
+        # A start that the event itself delays is not late.
+        late_at = max(turn.now, job.due_at) + function.start_timeout
+        yield timer(f"{run.id}.@start", "start_timeout", turn, run.id, function.id, late_at)
     if job.state == JobState.SCHEDULED:
         turn.effects.append(Due(job.due_at))
         return
@@ -187,10 +210,7 @@ def _take_singleton(
 def _watch(turn: Turn, function: CompiledFunction, run: Run, scope: dict[str, Json]) -> Decision[None]:
     """Registers what may cancel the run."""
     for index, rule in enumerate(function.cancels):
-        try:
-            condition = rule.expression.partial(scope["event"], now=turn.now) if rule.expression else None
-        except EvaluationError:
-            continue
+        condition = narrow(rule.expression, scope["event"], turn.now) if rule.expression else None
         if condition is not None and condition.constant is False:
             continue
         yield from open_pause(
@@ -198,10 +218,8 @@ def _watch(turn: Turn, function: CompiledFunction, run: Run, scope: dict[str, Js
         )
 
 
-def _known_event(
-    turn: Turn, function: CompiledFunction, stored: StoredEvent, scope: dict[str, Json]
-) -> Decision[str | None]:
-    """The event that took this event id or idempotency key before (A.5, D.8); takes both otherwise."""
+def _idempotency_keys(turn: Turn, function: CompiledFunction, stored: StoredEvent, scope: dict[str, Json]) -> list[str]:
+    """What may start one run of the function in 24 hours: the sender's event id (A.5), the expression (D.8)."""
     keys: list[str] = []
     if stored.event.id != stored.internal_id:
         keys.append(f"event:{function.id}:{digest(stored.event.id)}")
@@ -209,17 +227,21 @@ def _known_event(
         value = key_of(function.idempotency, scope, turn.now)
         if value is not None:
             keys.append(f"key:{function.id}:{value}")
+    return keys
+
+
+def _known_event(turn: Turn, keys: list[str]) -> Decision[str | None]:
+    """The event that took one of the keys before."""
     for key in keys:
         known = yield from reads.idempotent_event(key, turn.now)
         if known is not None:
             return known
-    for key in keys:
-        yield PutIdempotency(key, stored.internal_id, turn.now + IDEMPOTENCY_TTL)
     return None
 
 
 def _match_pauses(turn: Turn, stored: StoredEvent, body: dict[str, Json]) -> Decision[None]:
     """Resumes the waits and cancels the runs that this event satisfies."""
+    cancelled: set[str] = set()
     for name, path in (yield from reads.pauses_on(candidate_names(stored.event.name))):
         value = None
         if path is not None:
@@ -227,20 +249,27 @@ def _match_pauses(turn: Turn, stored: StoredEvent, body: dict[str, Json]) -> Dec
             if value is None:
                 continue
         for pause in (yield from reads.pauses_at(name, path, value)):
-            if pause.created_at > stored.received_at or (pause.expires_at or turn.now) < turn.now:
+            if pause.run_id in cancelled or (pause.expires_at or turn.now) < turn.now:
                 continue
-            if not _residual_holds(pause, body, turn.now):
+            if not (yield from _residual_holds(pause, body, turn.now)):
                 continue
             if pause.kind == "cancel":
                 yield from cancel_run(turn, pause.run_id)
+                cancelled.add(pause.run_id)
             else:
                 yield from resume(turn, pause, encode(body))
 
 
-def _residual_holds(pause: Pause, body: dict[str, Json], now: int) -> bool:
+def _residual_holds(pause: Pause, body: dict[str, Json], now: int) -> Decision[bool]:
     if pause.expression is None:
         return True
-    return _holds(expressions.compile(pause.expression), {"async": body}, now)
+    condition = expressions.compile(pause.expression)
+    scope: dict[str, Json] = {"async": body}
+    if "event" in condition.variables:
+        run = yield from reads.run_by_id(pause.run_id)
+        events = (yield from reads.run_events(run)) if run is not None else []
+        scope["event"] = events[0].to_json() if events else None
+    return _holds(condition, scope, now)
 
 
 def _holds(condition: Expression | None, scope: dict[str, Json], now: int) -> bool:

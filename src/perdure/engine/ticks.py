@@ -68,10 +68,12 @@ def fire_cron(turn: Turn, job: Job) -> Decision[None]:
         yield DeleteJob(job.id)
         return
     tick = _tick(job.data)
-    yield _job(turn, function, trigger, turn.now, tick.anchor)
+    # Ticks younger than the jitter are not missed: each comes by a job of its own, after a delay of its own.
+    until = max(tick.at, turn.now - trigger.jitter)
+    yield _job(turn, function, trigger, until, tick.anchor)
     if function.paused:
         return
-    ticks = [tick.at, *trigger.spec.missed(tick.at, turn.now, MAX_CATCH_UP, tick.anchor)]
+    ticks = [tick.at, *trigger.spec.missed(tick.at, until, MAX_CATCH_UP, tick.anchor)]
     for at in _chosen(ticks, trigger, turn.now):
         data = {"cron": trigger.spec.text, "scheduledAt": rfc3339(at), "fireAt": rfc3339(turn.now)}
         stored = StoredEvent(turn.ids(), Event(SCHEDULED_TIMER, data, rfc3339(at), turn.now), turn.now, internal=True)

@@ -10,7 +10,7 @@ from perdure.engine import reads
 from perdure.engine.flow import admit, timer
 from perdure.engine.mutations import DecideStep, DeleteJob, DeletePause, DueStep, PutJob, PutPause, WakeJob
 from perdure.engine.turn import Decided, Decision, Start, Turn, Wake
-from perdure.expressions import Partial
+from perdure.expressions import EvaluationError, Expression, Partial
 from perdure.model.json import Json, encode
 from perdure.model.records import JobState, Pause, PauseKind, StepStatus
 
@@ -57,6 +57,18 @@ def resume(turn: Turn, pause: Pause, data: bytes, *, failed: bool = False) -> De
     yield DeleteJob(pause.id)
     status = StepStatus.FAILED if failed else StepStatus.DONE
     yield from decide(turn, pause.run_id, pause.step_id, status, data)
+
+
+def narrow(condition: Expression, event: Json, now: int) -> Partial:
+    """The condition with its trigger event filled in, so that it can be looked up by index.
+
+    Where a value of the event is too large to be written into it, the condition stays whole, and matching reads
+    the event again.
+    """
+    try:
+        return condition.partial(event, now=now)
+    except EvaluationError:
+        return Partial(condition.source, None, (), None)
 
 
 def open_pause(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from perdure.engine import drive
 from perdure.engine.catalogue import Catalogue
 from perdure.engine.turn import Decision, Effect, Offer, Turn
+from perdure.model.errors import StoreError
 from perdure.runner.clock import Clock
 from perdure.store.protocol import Store
 
 T = TypeVar("T")
+_log = logging.getLogger("perdure.runner")
 
 
 class Decider:
@@ -36,6 +41,8 @@ class Decider:
         self.catalogue = Catalogue()
         self.node = ids()
         self.deciding = 0
+        self._confirming: set[asyncio.Task[None]] = set()
+        self._retired = False
         self._chance = chance
         self._fixed_retry = fixed_retry
         self._tokens = itertools.count(1).__next__
@@ -59,11 +66,37 @@ class Decider:
         self.deciding += 1
         try:
             result = await self.store.submit(begin)
+        except asyncio.CancelledError:
+            # Who asked is gone, but what was submitted is committed all the same: its effects must not be lost.
+            if not self._retired:
+                confirming = asyncio.get_running_loop().create_task(self._confirm(turns))
+                self._confirming.add(confirming)
+                confirming.add_done_callback(self._confirming.discard)
+            raise
         finally:
             self.deciding -= 1
         for effect in turns[0].effects:
             self.on_effect(effect)
         return result
+
+    def retire(self) -> None:
+        """The node has handed everything back: what follows from its decisions is up to others."""
+        self._retired = True
+        self.on_effect = lambda _: None
+
+    async def _confirm(self, turns: list[Turn]) -> None:
+        """Lets the effects of an abandoned decision happen, if it was committed: later decisions can tell."""
+        self.deciding += 1
+        try:
+            effects = await self.store.submit(lambda: drive.confirm(turns[0].effects if turns else []))
+        except StoreError as error:
+            if not self._retired:
+                _log.error("the effects of an abandoned request wait for the next start: %s", error)
+            return
+        finally:
+            self.deciding -= 1
+        for effect in effects:
+            self.on_effect(effect)
 
     def commit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
         """A decision that needs no turn and has no effects."""

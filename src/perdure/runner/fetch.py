@@ -1,11 +1,17 @@
-"""Outbound HTTP for `step.fetch`: one pooled client a runner, opened on first use."""
+"""Outbound HTTP for `step.fetch`: one pooled client a runner, imported and opened on first use.
+
+The import alone takes a third of `import perdure`, which most programs and every command line call can do without.
+"""
 
 from __future__ import annotations
 
-import aiohttp
+from typing import TYPE_CHECKING
 
 from perdure.model.limits import MAX_STEP_BYTES
 from perdure.sdk.port import FetchRequest, FetchResponse
+
+if TYPE_CHECKING:
+    import aiohttp
 
 
 class Fetcher:
@@ -15,6 +21,8 @@ class Fetcher:
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, request: FetchRequest) -> FetchResponse:
+        import aiohttp
+
         if self._session is None:
             self._session = aiohttp.ClientSession(headers={"User-Agent": "perdure"})
         timeout = aiohttp.ClientTimeout(total=request.timeout)

@@ -105,6 +105,10 @@ class Resident:
         self._seq = len(steps)
         self._state_bytes = sum(len(step.data or b"") for step in steps)
         self._events = events
+        for step in steps:
+            # What was decided before these rows were read is in them; heard again, it would be one attempt more.
+            if step.status not in (StepStatus.WAITING, StepStatus.RETRYING):
+                self._early.pop(step.id, None)
         self.execution = Execution(
             self.function, snapshot_of(steps), self, events, self.run_id, self._attempt, self._max_attempts
         )
@@ -137,8 +141,9 @@ class Resident:
         op.started_at = op.started_at or self._decider.clock.now()
         if self._fatal is not None or self._leaving:
             return await self._stand_still()
-        if op.op == STEP_RUN:
+        if op.op == STEP_RUN and (self._progressed or not self._attempt):
             return await self._record(seq, op)
+        # The first step after a failure of the handler takes the long way, which lets its attempts count anew.
         self._plain = False
         future: asyncio.Future[Memo | Retry] = self._loop.create_future()
         self._outbox.append((seq, op, future))
@@ -178,6 +183,7 @@ class Resident:
     async def _stand_still(self) -> Memo:
         """For what must go no further: the execution is about to be cancelled."""
         if self._life is not None:
+            self.execution.put_away()
             self._life.cancel()
         nothing: asyncio.Future[Memo] = self._loop.create_future()
         return await nothing
@@ -237,8 +243,12 @@ class Resident:
                 self._await(op.id, future)
             elif not future.done():
                 future.set_result(memo)
+        self._progressed = self._progressed or bool(answer.memos)
         if answer.parked and self.lease is lease:
             self.lease = None
+            if self._draining:
+                self._drop()
+                return
             self.wakes_at = min(self._deadlines.values(), default=None)
             self._keeper.parked(self)
         elif self._draining and not self._running:
@@ -283,6 +293,8 @@ class Resident:
         if decided.status == StepStatus.DUE:
             future.set_result(Retry(decided.attempt))
         else:
+            self._progressed = True
+            self._state_bytes += len(decided.data)
             future.set_result(Memo(decided.data, decided.status == StepStatus.FAILED))
 
     def resume(self, start: Start) -> None:
@@ -371,6 +383,7 @@ class Resident:
         """Ends the residence without recording anything: the run was cancelled, evicted, or leased elsewhere."""
         self._leaving = True
         if self._life is not None:
+            self.execution.put_away()
             self._life.cancel()
         for task in tuple(self._tasks):
             task.cancel()

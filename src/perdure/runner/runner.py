@@ -123,6 +123,7 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks, *(resident.stopped() for resident in left), return_exceptions=True)
         await self.decider.decide(lambda turn: drive.retire(turn, self.decider.node))
+        self.decider.retire()
         # Threads cannot be interrupted: a plain step that outlives the deadline is not waited for.
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._fetcher.close()

@@ -107,7 +107,7 @@ class Execution(Generic[R]):
         self._uses: dict[str, int] = {}
         self._claimed: set[str] = set()
         self._tasks: set[asyncio.Task[Json]] = set()
-        self._ended = self._cancelled = False
+        self._ended = self._cancelled = self._put_away = False
         self.context = Context(
             event=events[0],
             events=events,
@@ -134,6 +134,13 @@ class Execution(Generic[R]):
             self._ended, self._main = True, None
             _scope.reset(token)
             await self._stop_tasks()
+
+    def put_away(self) -> None:
+        """The coroutine is about to be cancelled from outside: from now on no step begins.
+
+        Without this, a step in a `finally` block would be done each time a waiting run is put away.
+        """
+        self._put_away = True
 
     @property
     def unused_steps(self) -> frozenset[str]:
@@ -277,6 +284,8 @@ class Execution(Generic[R]):
         return task
 
     def check_not_ended(self, step_id: str) -> None:
+        if self._put_away:
+            raise asyncio.CancelledError()
         if not self._ended:
             return
         if self._cancelled:

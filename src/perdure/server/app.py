@@ -70,8 +70,7 @@ class Door:
         except Exception:
             _log.exception("%s %s failed unexpectedly", scope["method"], path)
             if not answered:
-                error = ApiError(500, "internal server error", "internal_error")
-                await error_reply(path, error)(scope, receive, answer)
+                await error_reply(path, _unexpected())(scope, receive, answer)
 
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -145,6 +144,8 @@ def _router(backend: Backend, metrics: Metrics) -> Starlette:
             HTTPException: _on_http_error,
             ApiError: _on_api_error,
             StoreError: _on_store_error,
+            # It answers, and the error goes on to the door, which logs it.
+            Exception: _on_unexpected_error,
         },
     )
 
@@ -168,3 +169,11 @@ async def _on_store_error(request: Request, error: Exception) -> Response:
     _log.error("%s %s: the store failed: %s", request.method, request.url.path, error)
     told = ApiError(503, "the store cannot answer now; try again later")
     return error_reply(route_path(request.scope), told, {"retry-after": "1"})
+
+
+async def _on_unexpected_error(request: Request, error: Exception) -> Response:
+    return error_reply(route_path(request.scope), _unexpected())
+
+
+def _unexpected() -> ApiError:
+    return ApiError(500, "internal server error", "internal_error")

@@ -36,21 +36,23 @@ _SEED = re.compile(r"(\d{1,15}),([A-Za-z0-9+/]{14}={0,2})")
 async def post_events(backend: Backend, metrics: Metrics, scope: Scope, receive: Receive) -> tuple[int, Json]:
     """Stores the events of a request; returns the status and the body of the answer."""
     ids: list[str] = [""]
+    count = 1
     try:
         body = await read_body(scope, receive, MAX_REQUEST_BYTES)
         events, batch = parse_events(body, header(scope, b"content-type"))
+        count = len(events)
         seed = parse_seed(header(scope, _SEED_HEADER))
         if events:
             with metrics.ingest_seconds.time():
-                ids = (await _ingest(backend, events, batch, seed)).copy()
+                ids = await _ingest(backend, events, batch, seed)
     except ApiError as error:
-        metrics.refused.inc()
+        metrics.refused.inc(count)
         return error.status, {"ids": [""], "status": error.status, "error": error.message}
     except StoreError as error:
         _log.error("events could not be stored: %s", error)
-        metrics.refused.inc()
+        metrics.refused.inc(count)
         return 503, {"ids": [""], "status": 503, "error": "the store cannot take events now; send them again later"}
-    metrics.accepted.inc(len(events))
+    metrics.accepted.inc(count)
     return 200, {"ids": ids, "status": 200}
 
 

@@ -20,7 +20,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        events = Counter("perdure_events", "Events received over HTTP, by outcome", ["outcome"], registry=registry)
+        events = Counter(
+            "perdure_events",
+            "Events received over HTTP: a refused batch counts whole, an unreadable body as one",
+            ["outcome"],
+            registry=registry,
+        )
         self.accepted = events.labels("accepted")
         self.refused = events.labels("refused")
         self.ingest_seconds = Histogram(

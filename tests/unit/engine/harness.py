@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import msgspec
 import perdure
 from perdure import App, Node
 from perdure.engine import reads, views
+from perdure.engine.retention import Retention
 from perdure.engine.turn import Decision, Read
 from perdure.engine.views import RunDetail
 from perdure.model.records import Job, Pause, Run, RunStatus, Step
-from perdure.engine.retention import Retention
 from perdure.testing import VirtualClock
 
 NEVER = Retention(completed=None, failed=None, events=None)
@@ -26,7 +26,7 @@ NEVER = Retention(completed=None, failed=None, events=None)
 @asynccontextmanager
 async def running(
     app: App | list[App], clock: VirtualClock | None = None, db: str | Path = ":memory:", **options: Any
-) -> AsyncIterator[Node]:
+) -> AsyncGenerator[Node]:
     """An engine whose jitter is none, so that every time is exact."""
     options = {"chance": lambda: 0.0, **options}
     async with perdure.embedded(app, db=db, clock=clock or VirtualClock(), **options) as node:
@@ -35,7 +35,7 @@ async def running(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Lets the event loop turn until a condition holds; for tests that hold steps open, where nothing settles."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(3):
         while not condition():
             await asyncio.sleep(0)
 
@@ -50,14 +50,15 @@ async def ask(node: Node, name: str, *params: Any) -> list[tuple[Any, ...]]:
     """The rows of one of the store's statements."""
 
     def begin() -> Decision[list[tuple[Any, ...]]]:
-        return (yield Read(name, params))
+        rows: list[tuple[Any, ...]] = yield Read(name, params)
+        return rows
 
     return await node.view(begin)
 
 
 async def runs(node: Node, function_id: str | None = None) -> list[Run]:
     """All runs, oldest first."""
-    found = await node.view(lambda: views.list_runs(10_000, function_id=function_id))
+    found = await node.view(lambda: views.list_runs(10_000, function_ids=[function_id] if function_id else None))
     return found[::-1]
 
 
@@ -74,6 +75,13 @@ async def detail(node: Node, run_id: str) -> RunDetail:
 
 async def step_named(node: Node, run_id: str, name: str) -> Step:
     return next(step for step in (await detail(node, run_id)).steps if step.name == name)
+
+
+async def recorded(node: Node, run_id: str, *names: str) -> None:
+    """Waits until exactly these steps of a run are recorded."""
+    async with asyncio.timeout(3):
+        while sorted(step.name for step in (await detail(node, run_id)).steps) != sorted(names):
+            await asyncio.sleep(0)
 
 
 async def output(node: Node, run_id: str) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,9 +72,9 @@ async def test_a_step_is_attempted_at_the_times_of_the_table_and_no_oftener_than
         with pytest.raises(RunFailedError, match="ValueError: failure 12"):
             await run.result()
         attempts = (await detail(engine, run.run_id)).attempts
-    assert [later - earlier for earlier, later in zip(times, times[1:], strict=False)] == TABLE[:11]
+    assert [later - earlier for earlier, later in pairwise(times)] == TABLE[:11]
     assert times[0] == start
-    assert [attempt.attempt for attempt in attempts] == list(range(12))
+    assert [attempt.attempt for attempt in attempts if attempt.step_id] == list(range(12))
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
@@ -167,7 +169,8 @@ async def test_retry_after_error_uses_up_attempts() -> None:
         await engine.drain()
         with pytest.raises(RunFailedError, match="busy"):
             await run.result()
-        assert len((await detail(engine, run.run_id)).attempts) == 3
+        attempts = (await detail(engine, run.run_id)).attempts
+        assert [attempt.attempt for attempt in attempts if attempt.step_id] == [0, 1, 2]
 
 
 async def test_a_non_retriable_error_is_final_at_once() -> None:
@@ -219,10 +222,8 @@ async def test_options_of_one_step_replace_the_retries_of_the_function() -> None
     @app.function("f", retries=1)
     async def f(ctx: Context) -> None:
         for name, retries in (("none", 0), ("three", 3)):
-            try:
+            with suppress(StepError):
                 await step.with_(retries=retries).run(name, note, name)
-            except StepError:
-                pass
 
     async with running(app) as engine:
         await engine.trigger(f)
@@ -309,9 +310,9 @@ async def test_the_attempts_of_a_handler_count_anew_after_a_step_even_when_a_cra
             if failures and failures[0] == "before":
                 raise ValueError(failures.pop())
             await step.run("work", work)
-            await step.run("hold", hold)
             if failures:
                 raise ValueError(failures.pop())
+            await hold()
             return "done"
 
         return app

@@ -61,7 +61,14 @@ async def _demo(folder: Path, orders: Path, kills: int) -> bool:
         finally:
             await server.stop()
     director.ledger.refresh()
-    findings = judge(followed, director.ledger, director.kills, lines=len(lines), refused=len(director.sender.refused))
+    findings = judge(
+        followed,
+        director.ledger,
+        director.kills,
+        director.doctor,
+        lines=len(lines),
+        refused=len(director.sender.refused),
+    )
     _print_refusals(director)
     _print_timeline(director, followed)
     _print_findings(findings)
@@ -69,11 +76,13 @@ async def _demo(folder: Path, orders: Path, kills: int) -> bool:
 
 
 def _print_refusals(director: Director) -> None:
-    click.echo("\nRefused")
-    for text in director.sender.refused_batches:
-        click.echo(f"  a whole batch, {_short(text)}")
-    for refusal in director.sender.refused:
-        click.echo(f"  line {refusal.number:>3}: {refusal.status} {_short(refusal.message)}")
+    sender = director.sender
+    click.echo(f"\nRefused: {len(sender.refused)} lines")
+    if sender.refused_batches:
+        click.echo("  A batch with a bad event is refused whole, and its lines were then sent one by one:")
+        click.echo(f"  {_short(sender.refused_batches[0])}")
+    for refusal in sender.refused:
+        click.echo(f"  line {refusal.number:>3}  {refusal.status}  {_short(refusal.message)}")
 
 
 def _print_timeline(director: Director, followed: list[Followed]) -> None:

@@ -18,7 +18,11 @@ from perdure.cli.demo.process import Server
 from perdure.cli.demo.recorded import Recorded, Trace
 from perdure.cli.demo.sending import Line, Sender
 from perdure.cli.demo.show import Show
+from perdure.model.json import Json
 
+_SENDING = 4.0
+"""Sending lasts this long (s) at least, so that a kill finds orders in every state."""
+_PAUSE = 0.1
 _FINISH_TIMEOUT = 60.0
 _MOMENT_TIMEOUT = 8.0
 _ASLEEP = 500
@@ -28,12 +32,13 @@ has slept and waits for its approval."""
 
 
 class Director:
-    """Runs the demo on a server that is up; `kills` says what was done to it."""
+    """Runs the demo on a server that is up; `kills` says what was done to it, `doctor` how it was at the end."""
 
     def __init__(self, server: Server, http: aiohttp.ClientSession, show: Show) -> None:
         self.ledger = Ledger(server.ledger)
         self.kills: list[Kill] = []
         self.sender = Sender(http, server.url)
+        self.doctor: dict[str, Json] = {}
         self._server = server
         self._recorded = Recorded(http, server.url)
         self._show = show
@@ -42,10 +47,13 @@ class Director:
     async def send(self, lines: list[Line], kills: int) -> None:
         """Sends all lines, and kills and restarts the server so many times meanwhile."""
         self._total = len(lines)
-        sending = asyncio.create_task(self.sender.send(lines, pause=0.1, sent=self._progress))
+        pause = max(_PAUSE, _SENDING / (len(lines) / self.sender.batch_size))
+        sending = asyncio.create_task(self.sender.send(lines, pause=pause, sent=self._progress))
         try:
             for number in range(1, kills + 1):
-                await self._until_answered(len(lines) * number // (kills + 1))
+                wanted = len(lines) * number // (kills + 1)
+                while len(self.sender.accepted) + len(self.sender.refused) < wanted and not sending.done():
+                    await asyncio.sleep(0.01)
                 await self._kill(number)
             await sending
         finally:
@@ -54,10 +62,6 @@ class Director:
             f"all sent: {len(self.sender.accepted)} accepted, {len(self.sender.refused)} refused, "
             f"{self.sender.unanswered} requests met no server and were sent again"
         )
-
-    async def _until_answered(self, lines: int) -> None:
-        while len(self.sender.accepted) + len(self.sender.refused) < lines:
-            await asyncio.sleep(0.01)
 
     async def _kill(self, number: int) -> None:
         """Waits for the right moment, kills, and starts again on the same file and port."""
@@ -95,6 +99,7 @@ class Director:
         open_runs = {found[0]: order for order, found in zip(orders, run_ids, strict=True) if found}
         approved = await self._until_ended(open_runs)
         self._show.say(f"every order has ended; {approved} of them after an approval; reading what is recorded")
+        self.doctor = await self._recorded.doctor()
         return await self._recorded.each(self._follow, list(zip(orders, run_ids, strict=True)))
 
     async def _until_ended(self, open_runs: dict[str, Order]) -> int:

@@ -67,14 +67,23 @@ def order_of(line: Line, event_id: str) -> Order:
     return Order(order_id, event_id, frozenset(f"{order_id}/{step}" for step in steps))
 
 
-def judge(followed: list[Followed], ledger: Ledger, kills: list[Kill], *, lines: int, refused: int) -> list[Finding]:
-    """All findings; the demo succeeds when every one holds."""
+def judge(
+    followed: list[Followed],
+    ledger: Ledger,
+    kills: list[Kill],
+    doctor: dict[str, Json],
+    *,
+    lines: int,
+    refused: int,
+) -> list[Finding]:
+    """All findings; the demo succeeds when every one holds. `doctor` is what the server says of its own state."""
     return [
         _answered(followed, lines, refused),
         _finished(followed),
         _effects(followed, ledger),
         _not_again(followed, ledger),
         _begun(ledger, kills),
+        _left_behind(doctor),
         *_hit(followed, ledger, kills),
     ]
 
@@ -123,7 +132,7 @@ def _effects(followed: list[Followed], ledger: Ledger) -> Finding:
     against += [f"{key} is not recorded" for key in sorted(wanted - recorded)]
     against += [f"{key} is recorded and nobody asked for it" for key in sorted(recorded - wanted)]
     return _finding(
-        "each step took effect exactly once",
+        "each step took effect exactly once (executed again, it carries the same key)",
         f"{len(wanted)} steps due from the orders = {sum(effects.values())} effects in the ledger"
         f" = {len(recorded)} results recorded",
         against,
@@ -148,11 +157,6 @@ def _begun(ledger: Ledger, kills: list[Kill]) -> Finding:
     killed = {kill.pid for kill in kills}
     outcomes = Counter(entry.kind for entry in ledger.entries)
     cut_off = ledger.open_calls()
-    lives: dict[str, set[int]] = {}
-    for entry in ledger.entries:
-        if entry.kind == "begun":
-            lives.setdefault(entry.key, set()).add(entry.pid)
-    again = sum(len(pids) > 1 for pids in lives.values())
     first = {entry.key: entry.pid for entry in reversed(ledger.entries) if entry.kind == "effect"}
     against = [f"{entry.key} came to no end, and nobody was killed" for entry in cut_off if entry.pid not in killed]
     against += [
@@ -162,11 +166,18 @@ def _begun(ledger: Ledger, kills: list[Kill]) -> Finding:
     ]
     return _finding(
         "what was executed more than once has a reason",
-        f"{outcomes['begun']} calls began: {outcomes['effect']} effects, {outcomes['failed']} turned away on purpose"
-        f" and retried, {len(cut_off)} cut off by SIGKILL, {outcomes['repeat']} repeats that the key made harmless"
-        f" ({again} steps began in two lives of the server)",
+        f"{outcomes['begun']} calls began = {outcomes['effect']} effects + {outcomes['failed']} turned away on purpose,"
+        f" then retried + {len(cut_off)} cut off by SIGKILL, then done again + {outcomes['repeat']} that took effect"
+        " but died unrecorded, repeated without effect under their key",
         against,
     )
+
+
+def _left_behind(doctor: dict[str, Json]) -> Finding:
+    against = [f"run {orphan['run_id']} has nothing that wakes it" for orphan in doctor["orphans"]]
+    against += [f"slot {slot['key']} is held by {slot['owner']}" for slot in doctor["leaked_slots"]]
+    against += [f"{count} jobs are {state}" for state, count in doctor["jobs"].items() if count]
+    return _finding("nothing is left behind", "no job, no run without a wake-up, no slot without an owner", against)
 
 
 def _hit(followed: list[Followed], ledger: Ledger, kills: list[Kill]) -> list[Finding]:

@@ -44,7 +44,18 @@ class Server:
     async def start(self) -> None:
         """Starts the process and waits until it answers. Raises `ClickException` with its log when it does not."""
         port = self.url.rpartition(":")[2]
-        command = [sys.executable, "-m", "perdure", "dev", self._app, "--port", port, "--db", str(self.database)]
+        command = [
+            sys.executable,
+            "-m",
+            "perdure",
+            "dev",
+            self._app,
+            "--port",
+            port,
+            "--db",
+            str(self.database),
+            "--no-reload",
+        ]
         paths = [str(self._app_folder), os.environ.get("PYTHONPATH", "")]
         environment = {
             **os.environ,

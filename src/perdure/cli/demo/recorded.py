@@ -57,9 +57,10 @@ class Recorded:
         runs: list[Json] = await self._get(f"/v1/events/{event_id}/runs")
         return runs
 
-    async def status(self, run_id: str) -> str:
-        run = await self._get(f"/v2/runs/{run_id}")
-        return str(run["status"])
+    async def doctor(self) -> dict[str, Json]:
+        """What the server knows of its own state, as `perdure doctor` shows it."""
+        found: dict[str, Json] = await self._get("/v1/doctor")
+        return found
 
     async def trace(self, run_id: str) -> Trace:
         found = await self._get(f"/v2/runs/{run_id}/trace?includeOutput=true")

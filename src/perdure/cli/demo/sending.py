@@ -15,8 +15,6 @@ from collections.abc import Callable
 import aiohttp
 import msgspec
 
-_PAUSE = 0.05
-
 
 class Line(msgspec.Struct, frozen=True):
     """A line of the file, as it stands there; `number` counts from 1."""
@@ -56,12 +54,12 @@ class Sender:
         self.unanswered = 0
         self._http = http
         self._url = f"{url}/e/demo"
-        self._batch_size = batch_size
+        self.batch_size = batch_size
 
-    async def send(self, lines: list[Line], *, pause: float = _PAUSE, sent: Callable[[], None] = lambda: None) -> None:
-        """Sends everything, one batch after the other."""
-        for start in range(0, len(lines), self._batch_size):
-            batch = lines[start : start + self._batch_size]
+    async def send(self, lines: list[Line], *, pause: float, sent: Callable[[], None]) -> None:
+        """Sends everything, one batch after the other, with a pause (s) and a call of `sent` after each."""
+        for start in range(0, len(lines), self.batch_size):
+            batch = lines[start : start + self.batch_size]
             if not await self._send(batch):
                 # A batch with a bad event is refused whole, so its lines go one by one.
                 for line in batch:

@@ -43,6 +43,25 @@ class FileLock:
             self._descriptor = None
 
 
+def holder(database: Path) -> str | None:
+    """The process id of the server that has a database file open, None when there is none. For diagnosis.
+
+    It looks by taking the lock for an instant, so a server that starts at that very moment is refused.
+    """
+    path = database.with_name(database.name + ".lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        _lock(descriptor)
+    except OSError:
+        return os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+    finally:
+        os.close(descriptor)
+    return None
+
+
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 

@@ -62,7 +62,7 @@ UPDATE job SET state = 2, node = ?, token = ?, woken = 0, blocked_on = NULL WHER
 UPDATE job SET state = 1, node = NULL, woken = 0, blocked_on = NULL WHERE id = ?
 
 -- :name park_job
-UPDATE job SET state = 4, node = NULL, blocked_on = NULL WHERE id = ?
+UPDATE job SET state = 4, node = NULL, blocked_on = NULL, attempt = 0 WHERE id = ?
 
 -- :name block_job
 UPDATE job SET state = 3, node = NULL, blocked_on = ? WHERE id = ?
@@ -75,6 +75,9 @@ UPDATE job SET woken = 0 WHERE id = ?
 
 -- :name retry_job
 UPDATE job SET state = 0, node = NULL, woken = 0, blocked_on = NULL, due_at = ?, attempt = ? WHERE id = ?
+
+-- :name reset_attempt
+UPDATE job SET attempt = 0 WHERE id = ? AND attempt > 0
 
 -- :name delete_job
 DELETE FROM job WHERE id = ?
@@ -191,11 +194,18 @@ SELECT * FROM job WHERE id >= ? AND id < ? LIMIT ?
 -- :name cron_jobs
 SELECT * FROM job WHERE id >= 'cron:' || ?1 || ':' AND id < 'cron:' || ?1 || ';'
 
+-- :name windows
+SELECT * FROM job WHERE id >= 'batch:' || ?1 || ':' AND id < 'batch:' || ?1 || ';'
+UNION ALL
+SELECT * FROM job WHERE id >= 'debounce:' || ?1 || ':' AND id < 'debounce:' || ?1 || ';'
+
 -- :name run_by_id payload
 SELECT * FROM run WHERE id = ?
 
+-- A run that has not ended has its driver job, so the jobs, which are few, say which runs are active.
 -- :name active_runs payload
-SELECT * FROM run WHERE status < 2 AND function_id = ? AND id > ? ORDER BY id LIMIT ?
+SELECT run.* FROM job CROSS JOIN run ON run.id = job.id
+WHERE job.kind = 'run' AND job.function_id = ? AND job.id > ? ORDER BY job.id LIMIT ?
 
 -- :name event_by_id payload
 SELECT * FROM event WHERE internal_id = ?
@@ -230,8 +240,9 @@ SELECT * FROM pause WHERE id >= ? AND id < ?
 -- :name signal_pause
 SELECT * FROM pause WHERE kind = 'signal' AND name = ?
 
+-- Who has a slot keeps it when the limit is lowered: two runs that each waited for the other would wait for ever.
 -- :name slots_taken
-SELECT count(*) FROM slot WHERE key = ? AND owner <> ?
+SELECT count(*) FROM slot WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM slot WHERE key = ?1 AND owner = ?2)
 
 -- :name slot_owner
 SELECT owner FROM slot WHERE key = ? LIMIT 1
@@ -283,6 +294,9 @@ WHERE internal_id > ? AND internal_id < ?
   AND NOT EXISTS (SELECT 1 FROM run WHERE run.event_id = internal_id)
   AND NOT EXISTS (SELECT 1 FROM run_event WHERE run_event.event_id = internal_id)
   AND NOT EXISTS (SELECT 1 FROM batch_item WHERE batch_item.event_id = internal_id)
+  AND NOT EXISTS (
+    SELECT 1 FROM job WHERE job.id >= 'debounce:' AND job.id < 'debounce;' AND job.data ->> 'event_id' = internal_id
+  )
 ORDER BY internal_id LIMIT ?
 
 -- :name count_runs

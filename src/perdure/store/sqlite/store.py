@@ -64,14 +64,22 @@ class SqliteStore:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, cached_statements=256
             )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            migrate(connection)
-            # The lock is ours: whatever nodes the file names are dead, and their leases with them.
-            connection.execute("DELETE FROM node")
+            try:
+                self._prepare(connection)
+            except BaseException:
+                # A migration that failed has a transaction open, which would keep the file locked.
+                connection.close()
+                raise
         except sqlite3.Error as error:
             raise StoreError(f"cannot open {self.path}: {error}") from error
         return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        migrate(connection)
+        # The lock is ours: whatever nodes the file names are dead, and their leases with them.
+        connection.execute("DELETE FROM node")
 
     def submit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
         # The writer's own future: a coroutine around it would be a good part of what a commit costs the loop.

@@ -26,7 +26,6 @@ CREATE TABLE run (
   output BLOB
 ) STRICT;
 CREATE INDEX run_by_event ON run (event_id);
-CREATE INDEX run_active ON run (function_id, id) WHERE status < 2;
 
 -- The events of a batch run after its first.
 CREATE TABLE run_event (
@@ -83,7 +82,6 @@ CREATE TABLE job (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_due ON job (due_at) WHERE state = 0;
 CREATE INDEX job_ready ON job (rank, id) WHERE state = 1;
-CREATE INDEX job_leased ON job (node) WHERE state = 2;
 CREATE INDEX job_blocked ON job (blocked_on, rank, id) WHERE state = 3;
 
 CREATE TABLE pause (

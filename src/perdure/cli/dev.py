@@ -1,0 +1,72 @@
+"""`perdure dev`: the whole server on one port, for development; the node behind it is the same as in production."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import click
+
+
+@click.command("dev")
+@click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8288, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@click.option("--db", default="perdure.db", show_default=True, help="Database file, or :memory:.")
+@click.option("--reload/--no-reload", default=True, show_default=True, help="Import changed code at once.")
+@click.option(
+    "--retry-interval",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Wait this long before every retry, instead of the backoff table.",
+)
+@click.option("--allow-insecure-host", is_flag=True, help="Listen where other machines can reach it, without keys.")
+# What other development servers of the protocol take: test suites pass them.
+@click.option("--no-discovery", is_flag=True, hidden=True)
+@click.option("--no-poll", is_flag=True, hidden=True)
+@click.option("--tick", hidden=True)
+def command(
+    apps: tuple[str, ...],
+    host: str,
+    port: int,
+    db: str,
+    reload: bool,
+    retry_interval: float | None,
+    allow_insecure_host: bool,
+    no_discovery: bool,
+    no_poll: bool,
+    tick: str | None,
+) -> None:
+    """Serve apps on this machine: events, REST, metrics, on one port, in one process, with one file.
+
+    MODULE:APP names the app: shop.app:app, or shop/app.py:app, or without :app if the module has only one.
+    Functions whose app is not served stay registered; their runs wait.
+
+    \b
+    perdure dev shop.app:app
+    perdure dev shop/app.py --db :memory: --port 8300
+    """
+    if not allow_insecure_host and not _is_loopback(host):
+        raise click.UsageError(
+            f"--host {host} lets other machines in, and this server asks for no keys: "
+            "anybody could run and cancel your functions. Add --allow-insecure-host if that is what you want."
+        )
+    if "://" in db:
+        raise click.UsageError(f"--db {db}: is not a file; this version keeps its data in an SQLite file or :memory:")
+    from perdure.cli.serving import Settings, serve
+
+    interval = None if retry_interval is None else max(1, int(retry_interval * 1000))
+    serve(Settings(apps, host, port, db, reload and bool(apps), interval))
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address.
+
+    >>> _is_loopback("localhost"), _is_loopback("::1"), _is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,152 @@
+"""`perdure doctor`: what is wrong, if anything, with a running server or with a database file.
+
+Offline it reads the file without changing it, whether a server has it open or not. Exit code 1 when something is
+there that should never be.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import msgspec
+
+from perdure.cli.connection import ask, url_option
+from perdure.cli.output import print_json, size
+from perdure.model.json import Json
+
+_WAL_FIXED = (3, 51, 3)
+
+
+class Finding(msgspec.Struct):
+    """One line of the report. `level`: "ok" and "note" are fine, "warning" wants attention, "defect" must not be."""
+
+    level: str
+    topic: str
+    text: str
+
+
+@click.command("doctor")
+@click.option("--db", type=click.Path(path_type=Path), help="Examine this file instead of asking a server.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@url_option
+def command(db: Path | None, as_json: bool, url: str) -> None:
+    """Look for what is wrong with a server, or with a database file."""
+    findings = _of_server(url) if db is None else _of_file(db)
+    if as_json:
+        print_json(msgspec.to_builtins(findings))
+    else:
+        width = max(len(finding.topic) for finding in findings)
+        for finding in findings:
+            click.echo(f"{_mark(finding.level)} {finding.topic:<{width}}  {finding.text}")
+    if any(finding.level == "defect" for finding in findings):
+        sys.exit(1)
+
+
+def _mark(level: str) -> str:
+    colour = {"ok": "green", "note": None, "warning": "yellow", "defect": "red"}[level]
+    return click.style(f"{level:<7}", fg=colour)
+
+
+def _of_server(url: str) -> list[Finding]:
+    found = ask(url, lambda client: client.doctor())
+    resident = found["resident"]
+    return [
+        Finding("ok", "server", f"perdure {found['perdure']} at {url}"),
+        Finding("ok", "python", found["python"]),
+        _sqlite(found["sqlite"]),
+        Finding("ok", "functions", str(found["functions"])),
+        Finding("ok", "in memory", f"{resident['active']} executing, {resident['parked']} parked"),
+        *_state(found),
+    ]
+
+
+def _of_file(path: Path) -> list[Finding]:
+    if not path.is_file():
+        raise click.ClickException(f"there is no file {path}")
+    findings = [
+        Finding("ok", "perdure", version("perdure")),
+        Finding("ok", "python", sys.version.split()[0]),
+        _sqlite(sqlite3.sqlite_version),
+        Finding("ok", "file", f"{path}, {size(path.stat().st_size)}{_side_file(path)}"),
+        _holder(path),
+    ]
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            return findings + _contents(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return [*findings, Finding("defect", "contents", f"the database cannot be read: {error}")]
+
+
+def _side_file(path: Path) -> str:
+    wal = path.with_name(path.name + "-wal")
+    return f", and {size(wal.stat().st_size)} of log not yet merged into it" if wal.exists() else ""
+
+
+def _holder(path: Path) -> Finding:
+    from perdure.store.sqlite.lock import holder
+
+    pid = holder(path)
+    return Finding("note", "lock", "no server has it open" if pid is None else f"a server has it open, process {pid}")
+
+
+def _contents(connection: sqlite3.Connection) -> list[Finding]:
+    from perdure.engine import views
+    from perdure.server.shapes_v1 import health
+    from perdure.store.sqlite.driver import drive
+    from perdure.store.sqlite.migrate import migrations
+
+    stored: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    latest = migrations()[-1][0]
+    if stored > latest:
+        text = f"version {stored}, but this perdure knows up to {latest}: install a newer perdure"
+        return [Finding("defect", "schema", text)]
+    if stored == 0:
+        return [Finding("defect", "schema", "this is not a database of perdure, or an empty one")]
+    if stored < latest:
+        text = f"version {stored}; the next start brings it to {latest}, then it can be examined"
+        return [Finding("note", "schema", text)]
+    found = health(drive(connection.cursor(), views.health()), (0, 0), 0)
+    return [Finding("ok", "schema", f"version {stored}"), *_state(found)]
+
+
+def _sqlite(text: str) -> Finding:
+    numbers = tuple(int(part) for part in text.split("."))
+    if numbers >= _WAL_FIXED:
+        return Finding("ok", "sqlite", text)
+    reason = (
+        "before 3.51.3, two programs that write to one file can damage it (WAL reset); perdure alone writes from "
+        "one connection, so keep other writers away from the file"
+    )
+    return Finding("note", "sqlite", f"{text}: {reason}")
+
+
+def _state(found: Json) -> list[Finding]:
+    findings = [
+        Finding("ok", "runs", _counts(found["runs"])),
+        Finding("ok", "jobs", _counts(found["jobs"])),
+    ]
+    for slug, count in found["unregistered"].items():
+        text = f"{count} open runs of {slug} wait, but no app in force has that function: serve it, or cancel them"
+        findings.append(Finding("warning", "functions", text))
+    orphans = [f"{each['run_id']} ({each['function_id']})" for each in found["orphans"]]
+    leaked = [f"{each['key']} of {each['owner']}" for each in found["leaked_slots"]]
+    findings.append(_none_of("orphans", "runs without a next wake-up", orphans))
+    findings.append(_none_of("slots", "concurrency slots without an owner", leaked))
+    return findings
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+
+
+def _none_of(topic: str, what: str, found: list[str]) -> Finding:
+    if not found:
+        return Finding("ok", topic, f"no {what}")
+    return Finding("defect", topic, f"{what}: {', '.join(found)}; this is a defect of perdure, please report it")

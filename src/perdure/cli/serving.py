@@ -1,0 +1,175 @@
+"""The life of a server process: port, apps, node, requests, and an orderly end.
+
+The port is taken first and the node started before the first request is accepted. The first SIGINT or SIGTERM
+ends it in order (requests are answered, steps may finish, the rest is handed back); a second one ends it at once,
+which is safe too: what was acknowledged is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+import click
+import msgspec
+import uvicorn
+
+from perdure.cli.functions import triggers_text
+from perdure.cli.loading import load_apps
+from perdure.cli.reloading import Reloader
+from perdure.model.config import EventTrigger
+from perdure.model.errors import PerdureError
+from perdure.model.json import Json
+from perdure.node import Node, make_node
+
+_ANSWER_WITHIN = 5
+"""How long requests that are being answered may take when the server ends (seconds)."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What `perdure dev` was asked for. `retry_interval` in ms."""
+
+    apps: tuple[str, ...]
+    host: str
+    port: int
+    db: str
+    reload: bool
+    retry_interval: int | None
+
+
+def serve(settings: Settings) -> None:
+    """Serves until a signal comes. Raises `ClickException` when it cannot start."""
+    if settings.reload:
+        # Compiled files are told apart by second and size: an edit soon after another would be missed.
+        sys.dont_write_bytecode = True
+    listener = bind(settings.host, settings.port)
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    apps = load_apps(settings.apps)
+    # After the user's modules, so that logging is as they set it up, if they did.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("watchfiles", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    node = make_node(apps, settings.db, retry_interval=settings.retry_interval)
+    try:
+        await node.start()
+    except PerdureError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"cannot open {settings.db}: {error.strerror}") from error
+    server = uvicorn.Server(_uvicorn_config(node))
+    _install_signals(server)
+    serving = asyncio.create_task(server.serve([listener]))
+    reloading = asyncio.create_task(Reloader(node, settings.apps).watch()) if settings.reload else None
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.005)
+        if server.started:
+            _print_banner(settings, node, listener.getsockname()[1])
+        await serving
+    finally:
+        if reloading is not None:
+            reloading.cancel()
+            await asyncio.wait([reloading])
+        executing = node.load[0]
+        if executing:
+            click.echo(f"stopping: {executing} executing; a second signal stops at once")
+        await node.stop()
+        click.echo("stopped; nothing that was accepted is lost")
+
+
+def _uvicorn_config(node: Node) -> uvicorn.Config:
+    return uvicorn.Config(
+        node.asgi(),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=_ANSWER_WITHIN,
+    )
+
+
+def _install_signals(server: uvicorn.Server) -> None:
+    # uvicorn takes the signals while it serves, and raises what it took again when it is done: the first one that
+    # arrives here is known already.
+    received = 0
+
+    def on_signal(number: int, frame: Json) -> None:
+        nonlocal received
+        received += 1
+        server.should_exit = True
+        if received > 1:
+            _end_at_once(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+
+
+def _end_at_once(number: int) -> NoReturn:
+    click.echo("stopped at once; the next start recovers", err=True)
+    os._exit(128 + number)
+
+
+def _loop_factory() -> Json:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on an address; raises `ClickException` when it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise click.ClickException(f"{host} is not an address of this machine: {error.strerror}") from error
+    listener = socket.socket(family, kind, protocol)
+    if sys.platform != "win32":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        # Claimed now: with a port that was bound but not listened on, two servers could start.
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise click.ClickException(
+                f"port {port} is in use, by another perdure or another program: stop it, or choose one with --port"
+            ) from error
+        raise click.ClickException(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _print_banner(settings: Settings, node: Node, port: int) -> None:
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
+    click.secho(f"perdure serves on http://{host}:{port}", bold=True)
+    click.echo(f"database   {settings.db}")
+    functions = [function for app in node.apps for function in app.functions.values()]
+    for position, function in enumerate(sorted(functions, key=lambda function: function.id)):
+        triggers: list[dict[str, Json]] = [
+            {"event": trigger.event, "expression": trigger.expression}
+            if isinstance(trigger, EventTrigger)
+            else {"cron": trigger.cron}
+            for trigger in function.config.triggers
+        ]
+        click.echo(f"{'functions' if position == 0 else '':<10} {function.id}  {triggers_text(triggers)}")
+    if not functions:
+        click.echo("functions  none: name an app, as in `perdure dev module:app`")
+    if settings.reload:
+        click.echo("reload     on: changed code is imported at once")

@@ -1,0 +1,247 @@
+"""`Client`: sends events to a server, and asks it about runs.
+
+Sending is safe to repeat: each call carries a seed from which the server makes the events' ids, so a request that
+is tried again after a lost answer stores nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from perdure.client.errors import ApiError, ServerUnreachableError
+from perdure.client.shapes import RunInfo, RunPage, Span
+from perdure.model import values
+from perdure.model.event import Event
+from perdure.model.json import InvalidJsonError, Json, decode, encode
+
+T = TypeVar("T")
+EventLike: TypeAlias = Event | Mapping[str, Json]
+"""An event to send: an `Event`, or an object with `name` and optional `data`, `id`, `ts`, `user`, `v`."""
+
+DEFAULT_URL = "http://127.0.0.1:8288"
+_DEV_KEY = "NO_EVENT_KEY_SET"
+_TRIES = 3
+_PAUSE = 0.2
+
+
+class Client:
+    """A connection to a server. Use: `async with Client() as client: await client.send({"name": "shop/paid"})`.
+
+    `event_key` goes into the path of events; servers for development accept any. `signing_key` proves the caller
+    to servers that ask for it ("signkey-prod-<hex>" or hex). `timeout` is that of one request, in seconds. Every
+    method raises `ServerUnreachableError` or `ApiError`.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        event_key: str = _DEV_KEY,
+        signing_key: str | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"base_url must begin with http:// or https://, got {base_url!r}")
+        if not event_key or "/" in event_key:
+            raise ValueError(f"event_key must be a text without slashes, got {event_key!r}")
+        self.base_url = base_url.rstrip("/")
+        self._event_key = quote(event_key, safe="")
+        self._headers = {"authorization": f"Bearer {_bearer(signing_key)}"} if signing_key else {}
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # Events.
+
+    async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:
+        """Sends one event or several; returns their internal ids once they are stored. All or none is stored."""
+        body: Json
+        if isinstance(events, Event | Mapping):
+            body, count = _plain(events), 1
+        else:
+            body = [_plain(event) for event in events]
+            count = len(body)
+        if count == 0:
+            return []
+        seed = f"{time.time_ns() // 1_000_000},{base64.b64encode(os.urandom(10)).decode()}"
+        answer = await self._call(
+            "POST", f"/e/{self._event_key}", body, headers={"x-inngest-event-id-seed": seed}, tries=_TRIES
+        )
+        ids: list[str] = answer["ids"]
+        return ids
+
+    async def events(
+        self, *, limit: int = 20, cursor: str | None = None, name: str | None = None
+    ) -> list[dict[str, Json]]:
+        """Received events, newest first; the last one's `internal_id` is the cursor of the next page."""
+        answer = await self._call("GET", "/v1/events", query={"limit": limit, "cursor": cursor, "name": name})
+        found: list[dict[str, Json]] = answer["data"]
+        return found
+
+    async def runs_of_event(self, event_id: str) -> list[str]:
+        """The ids of the runs that an event started."""
+        answer = await self._call("GET", f"/v1/events/{quote(event_id, safe='')}/runs")
+        return [run["run_id"] for run in answer["data"]]
+
+    # Runs.
+
+    async def get_run(self, run_id: str, *, output: bool = True) -> RunInfo:
+        """A run, by default with its output."""
+        path = f"/v2/runs/{quote(run_id, safe='')}"
+        answer = await self._call("GET", path, query={"includeOutput": "true" if output else None})
+        return _shaped(answer["data"], RunInfo)
+
+    async def get_trace(self, run_id: str, *, output: bool = True) -> Span:
+        """The trace of a run: its root span."""
+        path = f"/v2/runs/{quote(run_id, safe='')}/trace"
+        answer = await self._call("GET", path, query={"includeOutput": "true" if output else None})
+        return _shaped(answer["data"]["rootSpan"], Span)
+
+    async def list_runs(
+        self,
+        *,
+        limit: int = 20,
+        cursor: str | None = None,
+        status: str | None = None,
+        function: str | None = None,
+        app: str | None = None,
+    ) -> RunPage:
+        """Runs, newest first, at most 100 a page. `function` is a slug or an id within an app."""
+        query = {"limit": limit, "cursor": cursor, "status": status, "functionId": function, "appId": app}
+        answer = await self._call("GET", "/v2/runs", query=query)
+        return RunPage(_shaped(answer["data"], list[RunInfo]), answer["page"].get("cursor"))
+
+    async def cancel(self, run_id: str) -> str:
+        """Cancels a run; returns its status, which is "Cancelled" unless it had ended before."""
+        answer = await self._call("POST", f"/v1/runs/{quote(run_id, safe='')}/cancel")
+        status: str = answer["data"]["status"]
+        return status
+
+    async def cancel_many(
+        self,
+        function: str,
+        *,
+        if_: str | None = None,
+        started_after: str | None = None,
+        started_before: str | None = None,
+    ) -> int:
+        """Cancels the runs of a function that were queued in a span of time and satisfy `if_`; returns how many."""
+        given = {"if": if_, "started_after": started_after, "started_before": started_before}
+        body = {"function_id": function} | {key: value for key, value in given.items() if value is not None}
+        answer = await self._call("POST", "/v1/cancellations", body)
+        cancelled: int = answer["data"]["cancelled"]
+        return cancelled
+
+    # The server.
+
+    async def functions(self) -> list[dict[str, Json]]:
+        """The registered functions."""
+        found: list[dict[str, Json]] = (await self._call("GET", "/v1/functions"))["data"]
+        return found
+
+    async def health(self) -> bool:
+        """Whether the server says that it is well."""
+        return bool((await self._call("GET", "/health"))["status"] == 200)
+
+    async def doctor(self) -> dict[str, Json]:
+        """What the server knows of its own state: counts, and what should not be there."""
+        found: dict[str, Json] = (await self._call("GET", "/v1/doctor"))["data"]
+        return found
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        query: Mapping[str, Json] | None = None,
+        headers: Mapping[str, str] | None = None,
+        tries: int = 1,
+    ) -> Json:
+        if self._session is None:
+            raise RuntimeError("the client is not open: use `async with Client() as client:`")
+        params = {key: str(value) for key, value in (query or {}).items() if value is not None}
+        data = None if body is None else encode(body)
+        head = {"content-type": "application/json", **(headers or {})}
+        for tried in range(1, tries + 1):
+            try:
+                async with self._session.request(
+                    method, self.base_url + path, params=params, data=data, headers=head
+                ) as response:
+                    content = await response.read()
+                if response.status != 503 or tried == tries:
+                    return _answer(response.status, content)
+            except aiohttp.ClientConnectorError as error:
+                raise ServerUnreachableError(self.base_url, _reason(error)) from error
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if tried == tries:
+                    raise ServerUnreachableError(self.base_url, _reason(error)) from error
+            await asyncio.sleep(_PAUSE * tried)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _answer(status: int, content: bytes) -> Json:
+    try:
+        body = decode(content)
+    except InvalidJsonError as error:
+        raise ApiError(status, "the answer is not JSON; is this a perdure server?") from error
+    if status < 300:
+        return body
+    message = None
+    if isinstance(body, dict):
+        errors = body.get("errors")
+        message = errors[0]["message"] if errors else body.get("error")
+    raise ApiError(status, message or "the request was refused")
+
+
+def _shaped(data: Json, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise ApiError(200, f"the answer has an unknown shape ({error}); is this a perdure server?") from error
+
+
+def _plain(event: EventLike) -> Json:
+    if isinstance(event, Event):
+        body = event.to_json()
+        return {key: value for key, value in body.items() if value or key not in ("id", "ts")}
+    return values.decode(values.encode(dict(event), where="the event"), None, where="the event")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long to answer"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, ConnectionRefusedError):
+            return "connection refused"
+        return error.os_error.strerror or str(error)
+    return str(error) or type(error).__name__
+
+
+def _bearer(signing_key: str) -> str:
+    match = re.fullmatch(r"(signkey-\w+-)?([0-9a-fA-F]+)", signing_key)
+    if match is None or len(match[2]) % 2:
+        raise ValueError('signing_key must be hex, with or without a prefix such as "signkey-prod-"')
+    return (match[1] or "") + hashlib.sha256(bytes.fromhex(match[2])).hexdigest()

@@ -1,0 +1,79 @@
+"""A run as its caller holds it: to wait for, ask about, or cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Generic, TypeVar
+
+import msgspec
+
+from perdure.engine import intake, reads
+from perdure.engine.turn import Ended
+from perdure.model import values
+from perdure.model.errors import ErrorInfo, NotFoundError, RunCancelledError, RunFailedError
+from perdure.model.records import RunStatus
+from perdure.runner.runner import Runner
+from perdure.sdk.function import Function
+
+R = TypeVar("R")
+
+
+class RunHandle(Generic[R]):
+    """A run to wait for, ask about or cancel.
+
+    `result` raises `RunFailedError` or `RunCancelledError` when the run did not complete.
+    """
+
+    def __init__(
+        self, runner: Runner, run_id: str, function: Function[R] | str | None = None, *, fresh: bool = False
+    ) -> None:
+        self.run_id = run_id
+        self._runner = runner
+        self._fresh = fresh
+        self._returns = function.returns if isinstance(function, Function) else None
+        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        runner.ended.subscribe(run_id, self._on_ended)
+
+    def _on_ended(self, ended: Ended) -> None:
+        self._runner.ended.unsubscribe(self.run_id, self._on_ended)
+        if not self._ended.done():
+            self._ended.set_result(ended)
+
+    async def result(self, timeout: float | None = None) -> R:
+        """The run's result once it has ended; raises `TimeoutError` after `timeout` seconds.
+
+        Values are restored from the handler's return annotation.
+        """
+        ended = await self._wait(timeout)
+        if ended.status == RunStatus.COMPLETED:
+            result: R = values.decode(ended.output, self._returns, where=f"the result of run {self.run_id}")  # type: ignore[assignment]
+            return result
+        if ended.status == RunStatus.FAILED:
+            info = msgspec.json.decode(ended.output, type=ErrorInfo)
+            message = f"run {self.run_id} of {ended.function_id} failed: {info.name}: {info.message}"
+            raise RunFailedError(self.run_id, message, info)
+        status = RunStatus(ended.status).name.lower()
+        raise RunCancelledError(self.run_id, f"run {self.run_id} of {ended.function_id} was {status}")
+
+    async def _wait(self, timeout: float | None) -> Ended:
+        if not self._ended.done() and not self._fresh:
+            # It may have ended before this handle listened.
+            run = await self._runner.decider.view(lambda: reads.run_by_id(self.run_id))
+            if run is None:
+                raise NotFoundError(f"there is no run {self.run_id}")
+            if run.status >= RunStatus.COMPLETED and not self._ended.done():
+                self._on_ended(Ended(run.id, run.function_id, run.status, run.output or b"null"))
+        if timeout is None:
+            return await asyncio.shield(self._ended)
+        return await asyncio.wait_for(asyncio.shield(self._ended), timeout)
+
+    async def status(self) -> RunStatus:
+        """Where the run stands."""
+        run = await self._runner.decider.view(lambda: reads.run_by_id(self.run_id))
+        if run is None:
+            raise NotFoundError(f"there is no run {self.run_id}")
+        return RunStatus(run.status)
+
+    async def cancel(self) -> None:
+        """Cancels the run; a step that is executing is interrupted. One that has ended stays as it is."""
+        await self._runner.decider.decide(lambda turn: intake.cancel(turn, self.run_id))

@@ -1,0 +1,48 @@
+"""The ids under which functions and apps appear on the wire.
+
+A function's slug is `<app>-<function>`; v1 names functions and apps by UUIDs made from slug and app id, v2 by app
+id and the short id.
+"""
+
+from __future__ import annotations
+
+from uuid import NAMESPACE_OID, uuid5
+
+from perdure.engine.catalogue import Catalogue
+
+NO_ID = "00000000-0000-0000-0000-000000000000"
+ENVIRONMENT_ID = "00000000-0000-4000-b000-000000000000"
+
+
+def uuid_of(slug: str) -> str:
+    """The UUID of a function (by its slug) or an app (by its id).
+
+    >>> uuid_of("cap-app")
+    '8f20186b-30e2-5a81-b5cc-e2847bf30195'
+    """
+    return str(uuid5(NAMESPACE_OID, slug))
+
+
+def short_id(slug: str, app_id: str) -> str:
+    """A function's id within its app.
+
+    >>> short_id("shop-fulfil", "shop")
+    'fulfil'
+    """
+    return slug.removeprefix(app_id + "-")
+
+
+def slugs_of(catalogue: Catalogue, named: list[str], apps: list[str]) -> list[str]:
+    """The slugs that names stand for: slugs themselves, or short ids in the given apps (in any, if none is given).
+
+    A name that nothing answers to stays as it is: it may be the slug of a function that is no longer registered.
+    """
+    slugs: list[str] = []
+    for name in named:
+        found = [
+            function.id
+            for function in catalogue.functions.values()
+            if name in (function.id, short_id(function.id, function.app_id)) and (not apps or function.app_id in apps)
+        ]
+        slugs += found or [name, *(f"{app}-{name}" for app in apps)]
+    return slugs

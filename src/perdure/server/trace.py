@@ -1,0 +1,151 @@
+"""The trace of a run as a tree of spans (part F.4 of the protocol), made from what is recorded of its steps.
+
+Root "Run"; below it a span a step, in the order in which the steps began; below a step that failed an attempt, a
+span an attempt; and "Finalization" with the attempts that the handler itself failed. Span ids are hashes, so the
+same run always has the same trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from perdure.engine.views import RunDetail
+from perdure.model import ops
+from perdure.model.json import Json, decode
+from perdure.model.records import Attempt, Run, RunStatus, Step, StepStatus
+from perdure.server.shapes_v2 import STATUSES, interval
+
+_STEP_OPS = {
+    ops.STEP_RUN: "RUN",
+    ops.SLEEP: "SLEEP",
+    ops.WAIT_FOR_EVENT: "WAIT_FOR_EVENT",
+    ops.WAIT_FOR_SIGNAL: "WAIT_FOR_SIGNAL",
+    ops.INVOKE: "INVOKE",
+    ops.SEND_EVENT: "SEND_EVENT",
+    ops.SEND_SIGNAL: "SEND_SIGNAL",
+}
+_STEP_STATUSES = {
+    StepStatus.DONE: "COMPLETED",
+    StepStatus.FAILED: "FAILED",
+    StepStatus.WAITING: "WAITING",
+    StepStatus.RETRYING: "RUNNING",
+    StepStatus.DUE: "RUNNING",
+}
+_FINAL = "Finalization"
+
+
+def trace(detail: RunDetail, *, output: bool) -> Json:
+    """The trace of a run; with `output` also what went in and came out of each span."""
+    run = detail.run
+    failures: dict[str, list[Attempt]] = {}
+    for attempt in detail.attempts:
+        failures.setdefault(attempt.step_id, []).append(attempt)
+    children = [
+        _step(run, step, sorted(failures.get(step.id, []), key=_number), output)
+        for step in sorted(detail.steps, key=lambda step: step.seq)
+    ]
+    if "" in failures:
+        children.append(_finalization(run, sorted(failures[""], key=_number), output))
+    root: dict[str, Json] = {
+        "id": _span_id(run.id),
+        "name": "Run",
+        "status": STATUSES[RunStatus(run.status)],
+        **interval(run.created_at, run.started_at, run.ended_at),
+    }
+    if output:
+        root["input"] = {"data": [_input(event.to_json()) for event in detail.events]}
+        _put_output(root, run.output)
+    if children:
+        root["children"] = children
+    return {"runId": run.id, "rootSpan": root}
+
+
+def _step(run: Run, step: Step, failures: list[Attempt], output: bool) -> Json:
+    ended_at, status = step.ended_at, _STEP_STATUSES[StepStatus(step.status)]
+    if step.status > StepStatus.FAILED and RunStatus(run.status).final:
+        # Nothing waits any longer for what was still open.
+        ended_at, status = run.ended_at, "CANCELLED"
+    kind: dict[str, Json] = {"stepId": step.id, "stepOp": _step_op(step)}
+    started_at = failures[0].started_at if failures else step.started_at
+    span: dict[str, Json] = {
+        "id": _span_id(run.id, step.id),
+        "name": step.name,
+        "status": status,
+        **kind,
+        **interval(step.queued_at, started_at, ended_at),
+    }
+    if output:
+        _put_output(span, step.data)
+    if failures:
+        span["children"] = _attempts(run, step.id, step.queued_at, failures, kind, output)
+        if step.status == StepStatus.DONE:
+            queued_at = failures[-1].ended_at
+            span["children"].append(_last_attempt(run, step, queued_at, kind, output))
+    return span
+
+
+def _step_op(step: Step) -> str:
+    if step.op == ops.STEP_RUN and step.opts is not None and decode(step.opts).get("type") == "step.fetch":
+        return "AI_GATEWAY"  # the protocol's name for whatever fetches
+    return _STEP_OPS.get(step.op, "RUN")
+
+
+def _attempts(
+    run: Run, step_id: str, queued_at: int, failures: list[Attempt], kind: dict[str, Json], output: bool
+) -> list[Json]:
+    spans: list[Json] = []
+    for failure in failures:
+        span = _attempt_head(run, step_id, failure.attempt, "FAILED", kind)
+        span |= interval(queued_at, failure.started_at, failure.ended_at)
+        if output:
+            _put_output(span, failure.error)
+        spans.append(span)
+        queued_at = failure.ended_at
+    return spans
+
+
+def _last_attempt(run: Run, step: Step, queued_at: int, kind: dict[str, Json], output: bool) -> Json:
+    """The attempt that succeeded; it has no row of its own."""
+    span = _attempt_head(run, step.id, step.attempt, "COMPLETED", kind)
+    span |= interval(queued_at, step.started_at, step.ended_at)
+    if output:
+        _put_output(span, step.data)
+    return span
+
+
+def _attempt_head(run: Run, step_id: str, number: int, status: str, kind: dict[str, Json]) -> dict[str, Json]:
+    span_id = _span_id(run.id, step_id or _FINAL, str(number))
+    return {"id": span_id, "name": f"Attempt {number}", "status": status, **kind}
+
+
+def _finalization(run: Run, failures: list[Attempt], output: bool) -> Json:
+    status = STATUSES[RunStatus(run.status)]
+    last = failures[-1].ended_at if run.status == RunStatus.FAILED else run.ended_at
+    span: dict[str, Json] = {
+        "id": _span_id(run.id, _FINAL),
+        "name": _FINAL,
+        "status": "RUNNING" if status == "QUEUED" else status,
+        **interval(failures[0].started_at, failures[0].started_at, last),
+    }
+    if output:
+        _put_output(span, run.output)
+    span["children"] = _attempts(run, "", failures[0].started_at, failures, {}, output)
+    return span
+
+
+def _put_output(span: dict[str, Json], data: bytes | None) -> None:
+    value = None if data is None else decode(data)
+    if value is not None:
+        span["output"] = value
+
+
+def _input(event: dict[str, Json]) -> dict[str, Json]:
+    return {key: value for key, value in event.items() if key != "user"}
+
+
+def _number(attempt: Attempt) -> int:
+    return attempt.attempt
+
+
+def _span_id(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:16]

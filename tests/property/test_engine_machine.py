@@ -1,0 +1,140 @@
+"""The engine, the store and the runner under every schedule that hypothesis can think of, crashes included.
+
+The machine sends events, moves time, cancels, signals, changes limits, and kills the process before or after some
+commit; after every step everything comes to rest and the invariants of `World.problems` must hold, and at the end
+everything must have ended.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.support.crashing_store import When
+from tests.support.every_kind import KINDS, Limits
+from tests.support.world import World
+
+KEYS = st.sampled_from(["a", "b"])
+WHEN: st.SearchStrategy[When] = st.sampled_from(["before", "after"])
+LIMIT = st.integers(1, 3)
+
+
+class EngineMachine(RuleBasedStateMachine):
+    world: World
+
+    @initialize(seed=st.integers(0, 2**32), max_active=st.sampled_from([1000, 1000, 2]))
+    def begin(self, seed: int, max_active: int) -> None:
+        self.world = World(seed, max_active)
+
+    def _ceiling(self, limits: Limits) -> None:
+        # Lowering a limit does not stop who is at work under it.
+        for key in ("a", "b"):
+            for kind, limit in (("limited", limits.key), ("held", limits.held)):
+                known = self.world.ledger.ceiling
+                known[f"{kind}-{key}"] = max(known.get(f"{kind}-{key}", 1), limit)
+
+    @rule(kind=st.sampled_from(KINDS), key=KEYS, count=st.integers(1, 3), ticks=st.integers(0, 6), fails=st.integers(0, 3))
+    def send(self, kind: str, key: str, count: int, ticks: int, fails: int) -> None:
+        seconds = 1 + fails * 20
+        self.world.run(self.world.send(kind, count, key=key, ticks=ticks, fails=fails, seconds=seconds))
+
+    @rule(kind=st.sampled_from(["limited", "held", "throttled", "skipping"]), key=KEYS)
+    def send_with_id(self, kind: str, key: str) -> None:
+        self.world.run(self.world.send(kind, 2, key=key, ticks=2, fails=0, id=f"id-{kind}-{key}"))
+
+    @rule(key=KEYS)
+    def send_malformed(self, key: str) -> None:
+        self.world.run(self.world.send_malformed(key))
+
+    @rule(key=KEYS, name=st.sampled_from(["answer", "stop"]))
+    def wake(self, key: str, name: str) -> None:
+        self.world.run(self.world.send(name, 1, key=key))
+
+    @rule(key=KEYS)
+    def signal(self, key: str) -> None:
+        async def send() -> None:
+            await self.world.node.signal(f"signal-{key}", {"n": 1})
+
+        self.world.run(send())
+
+    @rule(nth=st.integers(0, 50))
+    def cancel(self, nth: int) -> None:
+        runs = self.world.rows("SELECT id FROM run WHERE status < 2 ORDER BY id")
+        if not runs:
+            return
+
+        async def cancel() -> None:
+            await self.world.node.cancel(runs[nth % len(runs)][0])
+
+        self.world.run(cancel())
+
+    @rule(seconds=st.sampled_from([1, 2, 5, 20, 60, 4000, 100_000]))
+    def advance(self, seconds: int) -> None:
+        self.world.run(self.world.clock.advance(seconds))
+
+    @rule(key=LIMIT, shared=LIMIT, held=LIMIT)
+    def change_limits(self, key: int, shared: int, held: int) -> None:
+        limits = Limits(key, shared, held)
+        self._ceiling(limits)
+        self.world.run(self.world.register(limits))
+
+    @rule(commits=st.integers(0, 12), when=WHEN)
+    def crash_later(self, commits: int, when: When) -> None:
+        self.world.crash_at(commits, when)
+
+    @rule(commits=st.integers(0, 3), when=WHEN)
+    def crash_while_starting(self, commits: int, when: When) -> None:
+        self.world.crash_at_start(commits, when)
+        self.world.crash()
+
+    @rule()
+    def crash(self) -> None:
+        self.world.crash()
+
+    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=6), key=KEYS, commits=st.integers(0, 20), when=WHEN)
+    def crash_under_load(self, kinds: list[str], key: str, commits: int, when: When) -> None:
+        self.world.crash_at(commits, when)
+        for kind in kinds:
+            self.world.run(self.world.send(kind, 2, key=key, ticks=3, fails=1, seconds=3))
+
+    @rule()
+    def restart(self) -> None:
+        # A process that crashed instead of stopping has been replaced already.
+        world = self.world
+        node = world.node
+        world.loop.run_until_complete(world._survives(node.stop()))
+        if world.store.crashed.is_set():
+            world.loop.run_until_complete(world._abandon())
+        world.start()
+        world.run(world.node.settle())
+
+    @invariant()
+    def all_is_well(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.problems() == []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        try:
+            for _ in range(20):
+                if world.run(world.node.drain()):
+                    break
+            assert world.problems() + world.remains() == []
+        finally:
+            world.close()
+
+
+thorough = settings.get_current_profile_name() == "ci"
+
+TestEngine = EngineMachine.TestCase
+TestEngine.settings = settings(
+    max_examples=int(os.environ.get("PERDURE_MACHINE_EXAMPLES", "2000" if thorough else "60")),
+    stateful_step_count=30,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.reuse, Phase.generate, Phase.shrink] if thorough else [Phase.generate],
+)
