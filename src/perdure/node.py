@@ -154,7 +154,7 @@ class Node:
 
     async def register_configs(self, app_id: str, configs: list[FunctionConfig]) -> None:
         """Registers the functions of an app, wherever its code runs. Raises `ConfigError`."""
-        functions = await self._decider.decide(lambda turn: intake.register(turn, app_id, configs))
+        functions = await self._decider.decide(intake.register, app_id, configs)
         self._decider.catalogue = Catalogue(functions)
 
     @property
@@ -176,7 +176,7 @@ class Node:
             )
             for index, body in enumerate(bodies)
         ]
-        started = await self._decider.decide(lambda turn: intake.ingest(turn, stored, seeded=seed is not None))
+        started = await self._decider.decide(intake.ingest, stored, seeded=seed is not None)
         return Accepted([event.internal_id for event in stored], started)
 
     async def send(self, events: list[dict[str, Json]]) -> list[str]:
@@ -218,7 +218,7 @@ class Node:
         now, internal_id = self.clock.now(), self._ids()
         event = Event(FUNCTION_INVOKED, _plain(data), id or internal_id, now, user)
         stored = StoredEvent(internal_id, event, now, internal=True)
-        outcome = await self._decider.decide(lambda turn: intake.invoke(turn, function_id, stored))
+        outcome = await self._decider.decide(intake.invoke, function_id, stored)
         if outcome is None:
             raise NotFoundError(
                 f"there is no function {function_id!r}; registered are {sorted(self.catalogue.functions)}"
@@ -243,7 +243,7 @@ class Node:
 
     async def cancel(self, run_id: str) -> RunStatus:
         """Cancels a run; returns the status it had. Raises `NotFoundError`."""
-        status = await self._decider.decide(lambda turn: intake.cancel(turn, run_id))
+        status = await self._decider.decide(intake.cancel, run_id)
         if status is None:
             raise NotFoundError(f"there is no run {run_id}")
         return status
@@ -261,14 +261,12 @@ class Node:
         cancelled, cursor = 0, ""
         while True:
             count, following = await self._decider.decide(
-                lambda turn, after=cursor: intake.cancel_many(  # type: ignore[misc]
-                    turn,
-                    function_id,
-                    started_after=started_after,
-                    started_before=started_before,
-                    condition=condition,
-                    after_id=after,
-                )
+                intake.cancel_many,
+                function_id,
+                started_after=started_after,
+                started_before=started_before,
+                condition=condition,
+                after_id=cursor,
             )
             cancelled += count
             if following is None:
@@ -278,7 +276,7 @@ class Node:
     async def signal(self, name: str, data: object = None) -> str | None:
         """Sends a signal; returns the id of the run that waited for it, None when none did."""
         plain = _plain_value(data, f"the data of signal {name!r}")
-        return await self._decider.decide(lambda turn: intake.signal(turn, name, plain))
+        return await self._decider.decide(intake.signal, name, plain)
 
     async def view(self, begin: Callable[[], Decision[T]]) -> T:
         """Answers a question of `perdure.engine.views` or `reads`."""

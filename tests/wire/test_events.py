@@ -134,6 +134,12 @@ async def test_an_event_over_three_mebibytes_is_refused_with_its_size(wire: Wire
     assert batch.json()["error"] == f"events[1]: {size}"
 
 
+async def test_a_form_over_three_mebibytes_is_refused(wire: Wire) -> None:
+    response = await post(wire, b"name=x&a=" + b"b" * 3_145_728, "application/x-www-form-urlencoded")
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("Event is over the max size: Max 3145728 bytes / Size 3145737")
+
+
 async def test_a_batch_of_large_events_is_accepted(wire: Wire) -> None:
     event = encode({"name": "x", "data": {"v": "a" * 2_000_000}})
     response = await post(wire, b"[" + event + b"," + event + b"]")

@@ -43,15 +43,21 @@ class Reloader:
         from watchfiles import PythonFilter, awatch
 
         ignored = [str(path) for path in (*_INSTALLED, _OWN)]
-        async for changes in awatch(
-            *self._roots, watch_filter=PythonFilter(ignore_paths=ignored), debounce=200, step=50
-        ):
-            names = sorted({Path(path).name for _, path in changes})
-            click.echo(f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''} changed")
-            try:
-                await self.reload()
-            except Exception:
-                _log.exception("reloading failed; the next change tries again")
+        only_code = PythonFilter(ignore_paths=ignored)
+        try:
+            async for changes in awatch(*self._roots, watch_filter=only_code, debounce=200, step=50):
+                names = sorted({Path(path).name for _, path in changes})
+                click.echo(f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''} changed")
+                await self._try_reload()
+        except (OSError, RuntimeError) as error:
+            # Too many folders for the system's watches, say. Serving goes on.
+            click.secho(f"hot reload is off, the folder cannot be watched: {error}", fg="yellow", err=True)
+
+    async def _try_reload(self) -> None:
+        try:
+            await self.reload()
+        except Exception:
+            _log.exception("reloading failed; the next change tries again")
 
     async def reload(self) -> bool:
         """Imports the apps anew and puts them in force; False when their code has an error."""

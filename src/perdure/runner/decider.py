@@ -6,17 +6,42 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from perdure.engine import drive
 from perdure.engine.catalogue import Catalogue
 from perdure.engine.turn import Decision, Effect, Offer, Turn
 from perdure.model.errors import StoreError
+from perdure.model.json import Json
 from perdure.runner.clock import Clock
 from perdure.store.protocol import Store
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger("perdure.runner")
+
+
+class _Begin:
+    """Begins a decision, as often as the store has to try it: each try has a turn, and effects, of its own.
+
+    A class rather than a closure, because one is made for every commit.
+    """
+
+    __slots__ = ("_args", "_decider", "_kwargs", "_make", "effects")
+
+    def __init__(
+        self, decider: Decider, make: Callable[..., Decision[Json]], args: tuple[Json, ...], kwargs: dict[str, Json]
+    ) -> None:
+        self._decider = decider
+        self._make = make
+        self._args = args
+        self._kwargs = kwargs
+        self.effects: list[Effect] = []
+
+    def __call__(self) -> Decision[Json]:
+        turn = self._decider.turn()
+        self.effects = turn.effects
+        return self._make(turn, *self._args, **self._kwargs)
 
 
 class Decider:
@@ -54,28 +79,22 @@ class Decider:
         offer = Offer(self.node, self._tokens, self.room(), self.runnable)
         return Turn(self.clock.now(), self.ids, self._chance, self.catalogue, offer, self._fixed_retry)
 
-    async def decide(self, make: Callable[[Turn], Decision[T]]) -> T:
-        """Makes a decision durable, then lets its effects happen. Raises `StoreError`."""
-        turns: list[Turn] = []
-
-        def begin() -> Decision[T]:
-            # A decision that is tried again must not keep the effects of the try that failed.
-            turns[:] = [self.turn()]
-            return make(turns[0])
-
+    async def decide(self, make: Callable[Concatenate[Turn, P], Decision[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Makes the decision `make(turn, ...)` durable, then lets its effects happen. Raises `StoreError`."""
+        begin = _Begin(self, make, args, kwargs)
         self.deciding += 1
         try:
-            result = await self.store.submit(begin)
+            result: T = await self.store.submit(begin)
         except asyncio.CancelledError:
             # Who asked is gone, but what was submitted is committed all the same: its effects must not be lost.
             if not self._retired:
-                confirming = asyncio.get_running_loop().create_task(self._confirm(turns))
+                confirming = asyncio.get_running_loop().create_task(self._confirm(begin))
                 self._confirming.add(confirming)
                 confirming.add_done_callback(self._confirming.discard)
             raise
         finally:
             self.deciding -= 1
-        for effect in turns[0].effects:
+        for effect in begin.effects:
             self.on_effect(effect)
         return result
 
@@ -84,11 +103,11 @@ class Decider:
         self._retired = True
         self.on_effect = lambda _: None
 
-    async def _confirm(self, turns: list[Turn]) -> None:
+    async def _confirm(self, begin: _Begin) -> None:
         """Lets the effects of an abandoned decision happen, if it was committed: later decisions can tell."""
         self.deciding += 1
         try:
-            effects = await self.store.submit(lambda: drive.confirm(turns[0].effects if turns else []))
+            effects = await self.store.submit(lambda: drive.confirm(begin.effects))
         except StoreError as error:
             if not self._retired:
                 _log.error("the effects of an abandoned request wait for the next start: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Generic, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from perdure.engine import intake, reads
 from perdure.engine.turn import Ended
 from perdure.model import values
 from perdure.model.errors import ErrorInfo, NotFoundError, RunCancelledError, RunFailedError
-from perdure.model.records import RunStatus
+from perdure.model.records import Run, RunStatus
 from perdure.runner.runner import Runner
 from perdure.sdk.function import Function
 
@@ -31,13 +32,16 @@ class RunHandle(Generic[R]):
         self._runner = runner
         self._fresh = fresh
         self._returns = function.returns if isinstance(function, Function) else None
-        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._ended: Ended | None = None
+        self._waiting: list[asyncio.Future[Ended]] = []
         runner.ended.subscribe(run_id, self._on_ended)
 
     def _on_ended(self, ended: Ended) -> None:
         self._runner.ended.unsubscribe(self.run_id, self._on_ended)
-        if not self._ended.done():
-            self._ended.set_result(ended)
+        self._ended = ended
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(ended)
 
     async def result(self, timeout: float | None = None) -> R:
         """The run's result once it has ended; raises `TimeoutError` after `timeout` seconds.
@@ -56,24 +60,27 @@ class RunHandle(Generic[R]):
         raise RunCancelledError(self.run_id, f"run {self.run_id} of {ended.function_id} was {status}")
 
     async def _wait(self, timeout: float | None) -> Ended:
-        if not self._ended.done() and not self._fresh:
+        if self._ended is None and not self._fresh:
             # It may have ended before this handle listened.
-            run = await self._runner.decider.view(lambda: reads.run_by_id(self.run_id))
-            if run is None:
-                raise NotFoundError(f"there is no run {self.run_id}")
-            if run.status >= RunStatus.COMPLETED and not self._ended.done():
+            run = await self._load()
+            if run.status >= RunStatus.COMPLETED and self._ended is None:
                 self._on_ended(Ended(run.id, run.function_id, run.status, run.output or b"null"))
-        if timeout is None:
-            return await asyncio.shield(self._ended)
-        return await asyncio.wait_for(asyncio.shield(self._ended), timeout)
+        if self._ended is not None:
+            return self._ended
+        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return await future if timeout is None else await asyncio.wait_for(future, timeout)
+
+    async def _load(self) -> Run:
+        run = await self._runner.decider.view(partial(reads.run_by_id, self.run_id))
+        if run is None:
+            raise NotFoundError(f"there is no run {self.run_id}")
+        return run
 
     async def status(self) -> RunStatus:
         """Where the run stands."""
-        run = await self._runner.decider.view(lambda: reads.run_by_id(self.run_id))
-        if run is None:
-            raise NotFoundError(f"there is no run {self.run_id}")
-        return RunStatus(run.status)
+        return RunStatus((await self._load()).status)
 
     async def cancel(self) -> None:
         """Cancels the run; a step that is executing is interrupted. One that has ended stays as it is."""
-        await self._runner.decider.decide(lambda turn: intake.cancel(turn, self.run_id))
+        await self._runner.decider.decide(intake.cancel, self.run_id)

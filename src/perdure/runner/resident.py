@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -35,6 +35,7 @@ from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
 from perdure.sdk.port import FetchRequest, FetchResponse
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger("perdure.runner")
 
@@ -101,7 +102,6 @@ class Resident:
         """Starts the handler, replaying what is recorded."""
         self.run = run
         self._started_at = self._decider.clock.now()
-        self._known = {step.id for step in steps}
         self._seq = len(steps)
         self._state_bytes = sum(len(step.data or b"") for step in steps)
         self._events = events
@@ -189,8 +189,8 @@ class Resident:
         return await nothing
 
     def _count(self, op: Op) -> int:
-        if op.id not in self._known:
-            self._known.add(op.id)
+        if op.attempt == 0:
+            # A later attempt is of a step that counts already.
             self._seq += 1
         if op.data is not None:
             self._state_bytes += len(op.data)
@@ -224,9 +224,7 @@ class Resident:
             lease = self.lease or await self._regain()
             situation = Situation(self.run, self._events[0].to_json(), self._max_attempts)
             pairs = [(seq, op) for seq, op, _ in ops]
-            answer = await self._decider.decide(
-                lambda turn: advance.report(turn, lease, situation, pairs, parking=parking)
-            )
+            answer = await self._decider.decide(advance.report, lease, situation, pairs, parking=parking)
         except StoreError as error:
             self._give_up(error)
             return
@@ -273,7 +271,7 @@ class Resident:
         while self.lease is None:
             if self._regaining is None:
                 self._regaining = self._loop.create_future()
-                await self._decider.decide(lambda turn: drive.unpark(turn, self.run_id))
+                await self._decider.decide(drive.unpark, self.run_id)
             if self.lease is None:
                 await asyncio.shield(self._regaining)
         return self.lease
@@ -340,22 +338,24 @@ class Resident:
         if large is not None:
             status, output = RunStatus.FAILED, msgspec.json.encode(large)
         if self._plain and status == RunStatus.COMPLETED:
-            await self._end(lambda turn, lease: drive.complete_plain(turn, lease, self.run, output))
+            await self._end(drive.complete_plain, self.run, output)
             return
-        await self._end(lambda turn, lease: drive.complete(turn, lease, self.run, status, output))
+        await self._end(drive.complete, self.run, status, output)
 
     async def _failed(self, raised: BaseException) -> None:
         failure = failure_of(raised, self._decider.clock.now())
         # After a step succeeded the handler's attempts count anew (C.6).
         attempt = 0 if self._progressed else self._attempt
         found = HandlerFailure(failure.info, attempt, self._started_at, failure.no_retry, failure.retry_after)
-        await self._end(lambda turn, lease: drive.fail_attempt(turn, lease, self.run, found, self._max_attempts))
+        await self._end(drive.fail_attempt, self.run, found, self._max_attempts)
 
-    async def _end(self, make: Callable[[Turn, Lease], Decision[bool]]) -> None:
+    async def _end(
+        self, make: Callable[Concatenate[Turn, Lease, P], Decision[bool]], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
         self.ending = True
         try:
             lease = self.lease or await self._regain()
-            await self._decider.decide(lambda turn: make(turn, lease))
+            await self._decider.decide(make, lease, *args, **kwargs)
             self.lease = None
         except StoreError as error:
             self._give_up(error)

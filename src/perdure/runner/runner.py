@@ -85,7 +85,7 @@ class Runner:
     async def start(self) -> None:
         """Begins to claim and fire. What an earlier process left leased is ready again."""
         lifetime = _FOREVER if self.decider.store.exclusive else _LIFETIME
-        await self.decider.decide(lambda turn: drive.renew(turn, self.decider.node, lifetime))
+        await self.decider.decide(drive.renew, self.decider.node, lifetime)
         self._due.set()
         self._spawn(self._claiming())
         self._spawn(self._firing())
@@ -122,7 +122,7 @@ class Runner:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, *(resident.stopped() for resident in left), return_exceptions=True)
-        await self.decider.decide(lambda turn: drive.retire(turn, self.decider.node))
+        await self.decider.decide(drive.retire, self.decider.node)
         self.decider.retire()
         # Threads cannot be interrupted: a plain step that outlives the deadline is not waited for.
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -238,7 +238,7 @@ class Runner:
             asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
 
     def _hand_back(self, lease: Lease) -> None:
-        self._spawn(self._persist(lambda: self.decider.decide(lambda turn: drive.hand_back(turn, lease))))
+        self._spawn(self._persist(partial(self.decider.decide, drive.hand_back, lease)))
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         context = copy_context()
@@ -255,7 +255,7 @@ class Runner:
             self._work.clear()
             while self._backlog and self._capacity() > 0:
                 self._backlog = False
-                if await self._persist(lambda: self.decider.decide(self._claim)):
+                if await self._persist(partial(self.decider.decide, self._claim)):
                     self._backlog = True
 
     def _claim(self, turn: Turn) -> Decision[bool]:
@@ -267,7 +267,7 @@ class Runner:
             await self._due.wait()
             self._due.clear()
             self._due_at = None
-            following = await self._persist(lambda: self.decider.decide(lambda turn: due.fire(turn, _FIRE_AT_ONCE)))
+            following = await self._persist(partial(self.decider.decide, due.fire, _FIRE_AT_ONCE))
             if following is not None:
                 self._expect(following)
 
@@ -283,9 +283,7 @@ class Runner:
     async def _renewing(self) -> None:
         while True:
             await asyncio.sleep(_LIFETIME / 3000)
-            await self._persist(
-                lambda: self.decider.decide(lambda turn: drive.renew(turn, self.decider.node, _LIFETIME))
-            )
+            await self._persist(partial(self.decider.decide, drive.renew, self.decider.node, _LIFETIME))
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Tries again until the store takes it: a full disk ends one day, and nothing here may be skipped."""

@@ -65,7 +65,7 @@ class Sweeper:
                 ):
                     found.runs += len(ids)
                     if not dry_run:
-                        await self._decider.decide(lambda turn, ids=ids: retention.delete_runs(turn, ids))  # type: ignore[misc]
+                        await self._decider.decide(retention.delete_runs, ids)
         if policy.events is not None:
             events = policy.events
             async for ids in self._pages(
@@ -73,7 +73,7 @@ class Sweeper:
             ):
                 found.events += len(ids)
                 if not dry_run:
-                    await self._decider.decide(lambda turn, ids=ids: retention.delete_events(turn, ids))  # type: ignore[misc]
+                    await self._decider.decide(retention.delete_events, ids)
         if not dry_run:
             await self._decider.decide(retention.sweep)
         return found

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from perdure.model.event import Event
 from perdure.sdk.logger import RunLogger
 
 
-class Context(msgspec.Struct, frozen=True, eq=False):
+class Silence(Protocol):
+    """Knows whether the handler only repeats what it has done before."""
+
+    def silent(self) -> bool: ...
+
+
+class Context(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The one argument of a handler.
 
     `event` is the event that started the run and `events` the whole batch (one event where the function does
@@ -21,4 +29,9 @@ class Context(msgspec.Struct, frozen=True, eq=False):
     function_id: str
     attempt: int
     max_attempts: int
-    logger: RunLogger
+    replay: Silence
+
+    @property
+    def logger(self) -> RunLogger:
+        """A logger whose records carry the run's and the function's ids."""
+        return RunLogger(self.run_id, self.function_id, self.replay.silent)

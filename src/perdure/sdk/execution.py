@@ -30,7 +30,6 @@ from perdure.sdk.arguments import StepArgumentError
 from perdure.sdk.context import Context
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
-from perdure.sdk.logger import RunLogger
 from perdure.sdk.port import Host, Snapshot
 
 R = TypeVar("R")
@@ -74,8 +73,8 @@ class Replay:
 
     __slots__ = ("live", "unpassed")
 
-    def __init__(self, unpassed: set[str]) -> None:
-        self.unpassed = unpassed
+    def __init__(self, memos: Mapping[str, Memo]) -> None:
+        self.unpassed: set[str] | None = set(memos) if memos else None
         self.live = False
 
     def silent(self) -> bool:
@@ -103,10 +102,11 @@ class Execution(Generic[R]):
         self.host = host
         self._memos = snapshot.memos
         self._open: Mapping[str, OpenStep] = snapshot.open
-        self._replay = Replay(set(snapshot.memos))
+        self._replay = Replay(snapshot.memos)
         self._uses: dict[str, int] = {}
         self._claimed: set[str] = set()
-        self._tasks: set[asyncio.Task[Json]] = set()
+        # Made when needed: objects that live through a collection are what Python's collector costs.
+        self._tasks: set[asyncio.Task[Json]] | None = None
         self._ended = self._cancelled = self._put_away = False
         self.context = Context(
             event=events[0],
@@ -115,7 +115,7 @@ class Execution(Generic[R]):
             function_id=function.id,
             attempt=attempt,
             max_attempts=max_attempts,
-            logger=RunLogger(run_id, function.id, self._replay.silent),
+            replay=self._replay,
         )
 
     async def run(self) -> bytes:
@@ -124,7 +124,12 @@ class Execution(Generic[R]):
         token = _scope.set(Scope(self))
         self._main = asyncio.current_task()
         try:
-            result = await self._call(self.function.is_async, partial(self.function.handler, self.context))
+            function = self.function
+            if function.is_async:
+                awaitable: Json = function.handler(self.context)
+                result = await awaitable
+            else:
+                result = await self._call_plain(partial(function.handler, self.context))
             return values.encode(result, where=f"the result of function {self.function.id!r}")
         except asyncio.CancelledError:
             self._cancelled = True
@@ -133,7 +138,8 @@ class Execution(Generic[R]):
             # The error of a task refers to its frames, and so to this object: keeping the task is a cycle.
             self._ended, self._main = True, None
             _scope.reset(token)
-            await self._stop_tasks()
+            if self._tasks:
+                await self._stop_tasks()
 
     def put_away(self) -> None:
         """The coroutine is about to be cancelled from outside: from now on no step begins.
@@ -174,7 +180,7 @@ class Execution(Generic[R]):
                     self._replay.live = True
                 memo = outcome
         finally:
-            self._tasks.discard(task)
+            self._leave(task)
         if memo.failed:
             raise _step_error(op.name, memo)
         try:
@@ -193,7 +199,7 @@ class Execution(Generic[R]):
                     outcome = await self._attempt(call, outcome.attempt)
                 memo = outcome
         finally:
-            self._tasks.discard(task)
+            self._leave(task)
         if memo.failed:
             raise _step_error(call.name, memo)
         if memo.data == call.data:
@@ -205,7 +211,7 @@ class Execution(Generic[R]):
 
     def _recall(self, hashed: str) -> Memo | None:
         memo = self._memos.get(hashed)
-        if memo is not None:
+        if memo is not None and self._replay.unpassed is not None:
             self._replay.unpassed.discard(hashed)
         return memo
 
@@ -227,10 +233,12 @@ class Execution(Generic[R]):
         token = _scope.set(Scope(self, call.name))
         host.enter_step()
         try:
-            if call.timeout is None:
-                result = await self._call(call.is_async, partial(call.call, *call.args, **call.kwargs))
-            else:
+            if call.timeout is not None:
                 result = await self._call_within(call, call.timeout)
+            elif call.is_async:
+                result = await call.call(*call.args, **call.kwargs)
+            else:
+                result = await self._call_plain(partial(call.call, *call.args, **call.kwargs))
             where = f"step {call.name!r}"
             data = values.encode(result, where=where)
             call.value = values.decode(data, call.returns, where=where)
@@ -252,9 +260,7 @@ class Execution(Generic[R]):
         self._replay.live = True
         return outcome
 
-    async def _call(self, is_async: bool, call: Callable[[], Json]) -> Json:
-        if is_async:
-            return await call()
+    async def _call_plain(self, call: Callable[[], Json]) -> Json:
         result = await self.host.in_thread(call)
         # A plain function, a lambda say, may still hand back something to await.
         return await result if isawaitable(result) else result
@@ -263,7 +269,9 @@ class Execution(Generic[R]):
         limit = asyncio.timeout(timeout / 1000)
         try:
             async with limit:
-                return await self._call(call.is_async, partial(call.call, *call.args, **call.kwargs))
+                if call.is_async:
+                    return await call.call(*call.args, **call.kwargs)
+                return await self._call_plain(partial(call.call, *call.args, **call.kwargs))
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -279,9 +287,16 @@ class Execution(Generic[R]):
     def _enter(self, step_id: str) -> asyncio.Task[Json] | None:
         self.check_not_ended(step_id)
         task = asyncio.current_task()
-        if task is not None and task is not self._main:
-            self._tasks.add(task)
+        if task is None or task is self._main:
+            return None
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(task)
         return task
+
+    def _leave(self, task: asyncio.Task[Json] | None) -> None:
+        if task is not None and self._tasks is not None:
+            self._tasks.discard(task)
 
     def check_not_ended(self, step_id: str) -> None:
         if self._put_away:
@@ -298,7 +313,7 @@ class Execution(Generic[R]):
 
     async def _stop_tasks(self) -> None:
         # A step left running would go on beside the next attempt of the same handler, and be done twice.
-        tasks = [task for task in self._tasks if not task.done()]
+        tasks = [task for task in self._tasks or () if not task.done()]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -74,6 +74,8 @@ def parse_events(body: bytes, content_type: str) -> tuple[list[Json], bool]:
         return [], False
     if text[:1] not in b"{[":
         if is_form(content_type):
+            if len(body) > MAX_EVENT_BYTES:
+                raise ApiError(400, _over_size(len(body)))
             return [form_event(body, content_type)], False
         raise ApiError(400, _not_events(text))
     batch = text[:1] == b"["
@@ -134,7 +136,11 @@ def _check_sizes(text: bytes, batch: bool) -> None:
     for index, size in enumerate(sizes):
         if size > MAX_EVENT_BYTES:
             where = f"events[{index}]: " if batch else ""
-            raise ApiError(400, f"{where}Event is over the max size: Max {MAX_EVENT_BYTES} bytes / Size {size} bytes")
+            raise ApiError(400, where + _over_size(size))
+
+
+def _over_size(size: int) -> str:
+    return f"Event is over the max size: Max {MAX_EVENT_BYTES} bytes / Size {size} bytes"
 
 
 def _too_many() -> ApiError:

@@ -28,7 +28,6 @@ from perdure import (
 )
 from perdure.model.config import FunctionConfig
 from perdure.model.json import Json
-from perdure.sdk.logger import RunLogger
 
 
 async def handler(ctx: Context) -> int:
@@ -114,9 +113,16 @@ def test_on_failure_becomes_a_function_of_its_own() -> None:
     assert not failure.is_async
 
 
+class Awake:
+    """Not replaying."""
+
+    def silent(self) -> bool:
+        return False
+
+
 async def test_a_function_can_be_called_like_its_handler() -> None:
     event = Event("a", {})
-    ctx = Context(event, [event], "RUN", "shop-f", 3, 5, RunLogger("RUN", "shop-f", lambda: False))
+    ctx = Context(event, [event], "RUN", "shop-f", 3, 5, Awake())
     assert await App("shop").function("f")(handler)(ctx) == 3
     plain = App("shop").function("f")(lambda ctx: ctx.attempt + 1)
     assert plain(ctx) == 4
