@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from perdure.embedding import embedded, lifespan
+from perdure.engine.retention import Retention
 from perdure.model.config import (
     BatchEvents,
     CancelOn,
@@ -35,7 +37,7 @@ from perdure.model.errors import (
     StepError,
 )
 from perdure.model.event import Event
-from perdure.node import Node, RefusedError, embedded, lifespan
+from perdure.node import Node, RefusedError
 from perdure.runner.handle import RunHandle
 from perdure.sdk.app import App
 from perdure.sdk.context import Context
@@ -60,6 +62,7 @@ __all__ = [
     "Priority",
     "RateLimit",
     "RefusedError",
+    "Retention",
     "RetryAfterError",
     "RunCancelledError",
     "RunError",

@@ -10,10 +10,8 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import msgspec
@@ -38,7 +36,6 @@ from perdure.runner.sweeper import Sweeper
 from perdure.sdk.app import App
 from perdure.sdk.function import Function
 from perdure.store.protocol import Store
-from perdure.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -149,6 +146,8 @@ class Node:
         known = {function_id for function_id in self._decider.catalogue.functions}
         self.runner.drop(function.id for old in self.apps if old.id == app.id for function in old.functions.values())
         self.runner.use({key: function for key, function in app.functions.items() if key in known})
+        # A start that came before the code was there waits for it.
+        await self._decider.decide(intake.unblock, configs)
         self.apps = [old for old in self.apps if old.id != app.id] + [app]
         app.bind(self)
 
@@ -237,6 +236,10 @@ class Node:
         runs = await self.view(partial(views.runs_of_event, event_id))
         return next((run.id for run in runs if run.function_id == function_id), None)
 
+    async def runs_of(self, event_id: str) -> list[RunHandle[Json]]:
+        """The runs that an event started, by the event's internal id (what `app.send` returns)."""
+        return [self.run(run.id) for run in await self.view(partial(views.runs_of_event, event_id))]
+
     def run(self, run_id: str, function: Function[R] | None = None) -> RunHandle[R]:
         """The handle of a run by its id."""
         return RunHandle(self.runner, run_id, function)
@@ -304,17 +307,19 @@ class Node:
     # For tests and for those who wait.
 
     async def drain(self, timeout: float = 60.0) -> None:
-        """Waits until nothing is left to do now, jumping over what is due later if the clock can jump.
+        """Waits until nothing is left to do, what is due later included; cron ticks alone keep nothing going.
 
-        Under a virtual clock, sleeps, timeouts and retries pass at once; waits without a deadline stay. Cron
-        ticks alone keep nothing going. Raises `TimeoutError` after `timeout` seconds of real time.
+        A virtual clock jumps there: sleeps, timeouts and retries of months pass in milliseconds. Raises
+        `TimeoutError` after `timeout` seconds of real time.
         """
         async with asyncio.timeout(timeout):
             while True:
                 await self.settle()
                 due_at = await self.view(views.next_due_besides_cron)
-                if due_at is None or not await _jump(self.clock, due_at):
+                if due_at is None:
                     return
+                if not await _jump(self.clock, due_at):
+                    await asyncio.sleep(max(0.01, (due_at - self.clock.now()) / 1000))
 
     async def settle(self) -> None:
         """Waits until everything that can run now has run, and the rest waits."""
@@ -344,42 +349,3 @@ async def _jump(clock: Clock, at: int) -> bool:
         return False
     await jump(at)
     return True
-
-
-def make_node(apps: App | Iterable[App], db: str | Path | Store, **options: Json) -> Node:
-    """A node over a database: a file, ":memory:", or a store. Options as for `Node`."""
-    store = SqliteStore(db) if isinstance(db, str | Path) else db
-    return Node([apps] if isinstance(apps, App) else list(apps), store, **options)
-
-
-@asynccontextmanager
-async def embedded(
-    app: App | Iterable[App], *, db: str | Path | Store = "perdure.db", **options: Json
-) -> AsyncGenerator[Node]:
-    """Runs apps in this process, without a server; `db` is a file (made if missing) or ":memory:".
-
-    Options: `retention`, `retry_interval` (ms between attempts instead of the backoff table), `max_active`,
-    `shutdown_timeout` (seconds), `clock`. Raises `StoreLockedError` when another process has the file.
-    """
-    node = make_node(app, db, **options)
-    await node.start()
-    try:
-        yield node
-    finally:
-        await node.stop()
-
-
-def lifespan(
-    app: App | Iterable[App], *, db: str | Path | Store = "perdure.db", **options: Json
-) -> Callable[[object], AbstractAsyncContextManager[dict[str, Node]]]:
-    """Runs apps for the life of a Starlette or FastAPI application; the node is `request.state.perdure`.
-
-    Use: `FastAPI(lifespan=perdure.lifespan(app, db="shop.db"))`. Options as for `embedded`.
-    """
-
-    @asynccontextmanager
-    async def run(_: object) -> AsyncGenerator[dict[str, Node]]:
-        async with embedded(app, db=db, **options) as node:
-            yield {"perdure": node}
-
-    return run

@@ -72,7 +72,10 @@ class Workload:
         self._done: set[tuple[str, str]] = set()
         self._read_to = 0
         kinds = [KINDS[n % len(KINDS)] for n in range(events)]
-        self.add({"name": f"chaos/{kind}", "id": f"event-{n}", "data": {"n": n, "key": n % 3}} for n, kind in enumerate(kinds))
+        self.add(
+            {"name": f"chaos/{kind}", "id": f"event-{n}", "data": {"n": n, "key": n % 3}}
+            for n, kind in enumerate(kinds)
+        )
 
     def add(self, events: object) -> None:
         with (self.folder / "events").open("a") as file:

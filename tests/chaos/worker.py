@@ -26,6 +26,7 @@ from perdure import App, Concurrency, Context, Singleton, embedded, step
 from perdure.model.json import Json
 from perdure.node import Node
 from perdure.store.sqlite import SqliteStore, writer
+from perdure.store.sqlite.session import PauseNames
 from perdure.sync import step as plain_step
 
 
@@ -157,9 +158,11 @@ def kill_at_commit(connection: sqlite3.Connection, life: Life) -> None:
         if life.when == "before" and begun == life.commit:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def commit(*args: Json) -> list[writer.Outcome]:
+    def commit(
+        connection: sqlite3.Connection, pauses: PauseNames, changes: list[writer.Change]
+    ) -> list[writer.Outcome]:
         nonlocal done
-        outcomes = real(*args)
+        outcomes = real(connection, pauses, changes)
         done += 1
         if life.when == "after" and done == life.commit:
             # Committed, and nobody has been told.

@@ -13,7 +13,7 @@ from tests.docs.test_markdown import ROOT, blocks
 PAGE = ROOT / "docs" / "testing.md"
 
 # Another plugin that runs async tests: what the fixtures promise is not anyio's doing.
-PLAIN_RUNNER = '''
+PLAIN_RUNNER = """
 import asyncio, inspect, pytest
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,7 +22,7 @@ def pytest_pyfunc_call(pyfuncitem):
         names = pyfuncitem._fixtureinfo.argnames
         asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
         return True
-'''
+"""
 
 
 def run_pytest(folder: Path, options: str) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.support.crashing_store import When
 from tests.support.every_kind import KINDS, Limits
@@ -25,9 +26,13 @@ LIMIT = st.integers(1, 3)
 class EngineMachine(RuleBasedStateMachine):
     world: World
 
-    @initialize(seed=st.integers(0, 2**32), max_active=st.sampled_from([1000, 1000, 2]))
-    def begin(self, seed: int, max_active: int) -> None:
-        self.world = World(seed, max_active)
+    @initialize(seed=st.integers(0, 2**32))
+    def begin(self, seed: int) -> None:
+        self.world = World(seed, self.room())
+
+    def room(self) -> int:
+        """How many runs the node executes at a time."""
+        return 1000
 
     def _ceiling(self, limits: Limits) -> None:
         # Lowering a limit does not stop who is at work under it.
@@ -36,7 +41,9 @@ class EngineMachine(RuleBasedStateMachine):
                 known = self.world.ledger.ceiling
                 known[f"{kind}-{key}"] = max(known.get(f"{kind}-{key}", 1), limit)
 
-    @rule(kind=st.sampled_from(KINDS), key=KEYS, count=st.integers(1, 3), ticks=st.integers(0, 6), fails=st.integers(0, 3))
+    @rule(
+        kind=st.sampled_from(KINDS), key=KEYS, count=st.integers(1, 3), ticks=st.integers(0, 6), fails=st.integers(0, 3)
+    )
     def send(self, kind: str, key: str, count: int, ticks: int, fails: int) -> None:
         seconds = 1 + fails * 20
         self.world.run(self.world.send(kind, count, key=key, ticks=ticks, fails=fails, seconds=seconds))
@@ -94,7 +101,9 @@ class EngineMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         self.world.crash()
 
-    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=6), key=KEYS, commits=st.integers(0, 20), when=WHEN)
+    @rule(
+        kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=6), key=KEYS, commits=st.integers(0, 20), when=WHEN
+    )
     def crash_under_load(self, kinds: list[str], key: str, commits: int, when: When) -> None:
         self.world.crash_at(commits, when)
         for kind in kinds:
@@ -102,14 +111,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        # A process that crashed instead of stopping has been replaced already.
-        world = self.world
-        node = world.node
-        world.loop.run_until_complete(world._survives(node.stop()))
-        if world.store.crashed.is_set():
-            world.loop.run_until_complete(world._abandon())
-        world.start()
-        world.run(world.node.settle())
+        self.world.restart()
 
     @invariant()
     def all_is_well(self) -> None:
@@ -129,12 +131,26 @@ class EngineMachine(RuleBasedStateMachine):
             world.close()
 
 
-thorough = settings.get_current_profile_name() == "ci"
+class CrowdedMachine(EngineMachine):
+    """A node with room for two runs at a time: most of the work waits to be claimed."""
 
-TestEngine = EngineMachine.TestCase
-TestEngine.settings = settings(
-    max_examples=int(os.environ.get("PERDURE_MACHINE_EXAMPLES", "2000" if thorough else "60")),
+    def room(self) -> int:
+        return 2
+
+
+THOROUGH = settings.get_current_profile_name() == "ci"
+EXAMPLES = int(os.environ.get("PERDURE_MACHINE_EXAMPLES", "1000" if THOROUGH else "50"))
+SETTINGS = settings(
+    max_examples=EXAMPLES,
     stateful_step_count=30,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.reuse, Phase.generate, Phase.shrink] if thorough else [Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    # Explaining a failure takes longer than finding it.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("machine", [EngineMachine, CrowdedMachine], ids=lambda machine: machine.__name__)
+def test_every_schedule(machine: type[EngineMachine]) -> None:
+    run_state_machine_as_test(machine, settings=SETTINGS)

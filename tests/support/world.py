@@ -72,9 +72,15 @@ class World:
                 return
             await self._abandon()
 
+    def restart(self) -> None:
+        """The process ends in order, unless it crashes on the way, and another one starts."""
+        self.stop()
+        self.start()
+        self.run(self.node.settle())
+
     def stop(self) -> None:
-        """The process ends in order."""
-        self.run(self.node.stop())
+        if not self.loop.run_until_complete(self._survives(self.node.stop())):
+            self.loop.run_until_complete(self._abandon())
 
     def crash_at(self, commits: int, when: When) -> None:
         self.store.crash_at(commits, when)
@@ -190,7 +196,10 @@ class World:
                 continue
             limit = self._limit(key)
             # Runs of a shared key wait apart: "key|function:rule".
-            if limit is None or self.rows("SELECT count(*) FROM slot WHERE key = ?", key.partition("|")[0])[0][0] < limit:
+            if (
+                limit is None
+                or self.rows("SELECT count(*) FROM slot WHERE key = ?", key.partition("|")[0])[0][0] < limit
+            ):
                 found.append((job_id, key))
         return found
 
@@ -236,8 +245,7 @@ class World:
                 found.append(f"batched event {event_id} is in {runs} runs")
         # Which of two events of one ms counts as the later is open.
         for key, received_at in self.rows(
-            "SELECT json_extract(body, '$.data.key'), max(received_at) FROM event"
-            " WHERE name = 'm/debounced' GROUP BY 1"
+            "SELECT json_extract(body, '$.data.key'), max(received_at) FROM event WHERE name = 'm/debounced' GROUP BY 1"
         ):
             started = "SELECT 1 FROM event JOIN run ON event_id = internal_id WHERE name = 'm/debounced'"
             if not self.rows(f"{started} AND received_at = ?", received_at):
@@ -246,7 +254,7 @@ class World:
 
     def _wrong_results(self) -> list[str]:
         found: list[str] = []
-        wanted = {
+        wanted: dict[str, list[Json]] = {
             "m-plain": [["p1", "p2"]], "m-sleeping": [["s1", "s2"]], "m-signalled": [["g1", "g2"]],
             "m-waiting": [["w1", "answered"], ["w1", "timed out"]], "m-parent": [["n1", "i2", "i2", "n2"]],
             "m-retrying": [["r1", "r2", "r3", "r4"]], "m-limited": [["l1", "l2"]], "m-held": [["h1", "h2"]],

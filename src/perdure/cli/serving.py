@@ -24,10 +24,11 @@ import uvicorn
 from perdure.cli.functions import triggers_text
 from perdure.cli.loading import load_apps
 from perdure.cli.reloading import Reloader
+from perdure.embedding import make_node
 from perdure.model.config import EventTrigger
 from perdure.model.errors import PerdureError
 from perdure.model.json import Json
-from perdure.node import Node, make_node
+from perdure.node import Node
 
 _ANSWER_WITHIN = 5
 """How long requests that are being answered may take when the server ends (seconds)."""

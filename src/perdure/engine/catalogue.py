@@ -85,6 +85,7 @@ class CompiledFunction:
         ]
         self.start_timeout = millis(config.timeouts.start) if config.timeouts else None
         self.finish_timeout = millis(config.timeouts.finish) if config.timeouts else None
+        self.counts_steps = any(rule.limit and rule.hold == "step" for rule in config.concurrency)
         self.max_attempts = config.retries + 1
         limited = any(rule.limit for rule in config.concurrency)
         self.plain = not (limited or self.cancels or config.singleton or config.throttle or config.timeouts)

@@ -18,7 +18,8 @@ from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.mutations import (
     BlockJob,
     DeleteJob,
-    DeleteSlot,
+    DeletePlace,
+    DeleteSlots,
     LeaseJob,
     PutBucket,
     PutHit,
@@ -129,7 +130,7 @@ def admit(turn: Turn, job: Job) -> Decision[Lease | None]:
     `job` is in the store, not leased. Order matters: nothing is consumed before all limits were asked.
     """
     function = turn.catalogue.get(job.function_id or "")
-    keys = _keys.decode(job.keys) if job.keys else []
+    keys = _keys_of(job)
     if function is None or function.paused or not turn.offer.runnable(function.id):
         yield BlockJob(f"{UNKNOWN_FUNCTION}{job.function_id}", job.id)
         yield from _stand_back(turn, job.id, keys, function)
@@ -142,6 +143,8 @@ def admit(turn: Turn, job: Job) -> Decision[Lease | None]:
     if full is not None:
         yield BlockJob(_queue(function.id, full), job.id)
         yield from _stand_back(turn, job.id, [key for key in keys if key is not full], function)
+        if job.token == 0 and job.data is not None:
+            yield from _ask_gate(turn, function, job)
         return None
     if job.token == 0 and job.data is not None and not (yield from _pass_throttle(turn, function, job)):
         yield from _stand_back(turn, job.id, keys, function)
@@ -232,7 +235,7 @@ def _stand_back(turn: Turn, job_id: str, keys: list[Key], function: CompiledFunc
     """
     for key in keys:
         if key.hold == "step":
-            yield DeleteSlot(key.key, job_id)
+            yield DeleteSlots(key.key, job_id, f"{job_id}/")
     yield from release(turn, keys, function)
 
 
@@ -259,8 +262,49 @@ def _bucket(key: str, throttle: Throttle) -> str:
     return f"{key}|{throttle.limit}/{throttle.period}"
 
 
+def _ask_gate(turn: Turn, function: CompiledFunction, job: Job) -> Decision[None]:
+    """Lets the throttle of a job that cannot use its turn give the turn to the next."""
+    key = _gate.decode(job.data or b"").throttle
+    if (yield from reads.blocked_jobs(key, 1)):
+        yield from _schedule_gate(turn, function, key, turn.now)
+
+
 def _schedule_gate(turn: Turn, function: CompiledFunction, key: str, at: int) -> Decision[None]:
     yield timer(f"gate:{key}", "gate", turn, None, function.id, at)
+
+
+def take_place(turn: Turn, lease: Lease, place: str) -> Decision[bool]:
+    """Takes slots for one more step of a run that executes; False where a limit has no room, or the lease is lost.
+
+    The owner of such a slot is the run's id, a dot and the place: it goes with the run's own, at the latest.
+    """
+    job = yield from reads.leased_job(lease)
+    function = turn.catalogue.get(job.function_id or "") if job is not None else None
+    if job is None or function is None:
+        return False
+    keys = [key for key in _keys_of(job) if key.hold == "step"]
+    for key in keys:
+        limit = _limit(function, key)
+        if limit and (yield from reads.slots_taken(key.key, "")) >= limit:
+            return False
+    for key in keys:
+        yield PutSlot(key.key, f"{job.id}.{place}")
+    return True
+
+
+def give_place(turn: Turn, lease: Lease) -> Decision[None]:
+    """Gives back one of the places that a run took besides its first."""
+    job = yield from reads.leased_job(lease)
+    if job is None:
+        return
+    keys = [key for key in _keys_of(job) if key.hold == "step"]
+    for key in keys:
+        yield DeletePlace(key.key, f"{job.id}.", f"{job.id}/")
+    yield from release(turn, keys, turn.catalogue.get(job.function_id or ""))
+
+
+def _keys_of(job: Job) -> list[Key]:
+    return _keys.decode(job.keys) if job.keys else []
 
 
 def open_gate(turn: Turn, job: Job) -> Decision[None]:
@@ -289,7 +333,7 @@ def free_slots(turn: Turn, job: Job, *, ended: bool) -> Decision[None]:
     keys = _keys.decode(job.keys)
     freed = [key for key in keys if ended or key.hold == "step"]
     for key in freed:
-        yield DeleteSlot(key.key, job.id)
+        yield DeleteSlots(key.key, job.id, f"{job.id}/")
     yield from release(turn, freed, turn.catalogue.get(job.function_id or ""))
 
 

@@ -124,6 +124,13 @@ def register(turn: Turn, app_id: str, configs: list[FunctionConfig]) -> Decision
     return others + registered
 
 
+def unblock(turn: Turn, configs: list[FunctionConfig]) -> Decision[None]:
+    """Lets the blocked runs of functions compete again: what they waited for may have come."""
+    for config in configs:
+        yield UnblockFunction(config.id)
+    turn.effects.append(Backlog())
+
+
 def _archive(turn: Turn, app_id: str, rows: list[FunctionRow], current: set[str]) -> Decision[None]:
     """Takes functions out of force. What they collected becomes runs, which wait for their code like all others."""
     for row in rows:

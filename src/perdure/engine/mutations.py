@@ -242,9 +242,20 @@ class PutSlot(Mutation, frozen=True, gc=False):
     owner: str
 
 
-class DeleteSlot(Mutation, frozen=True, gc=False):
+class DeleteSlots(Mutation, frozen=True, gc=False):
+    """Takes from a run, whose id is `first`, all its slots of a key: its own and those of further steps."""
+
     key: str
-    owner: str
+    first: str
+    last: str
+
+
+class DeletePlace(Mutation, frozen=True, gc=False):
+    """Takes from a run one slot of a further step."""
+
+    key: str
+    first: str
+    last: str
 
 
 class PutBucket(Mutation, frozen=True, gc=False):

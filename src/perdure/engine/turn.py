@@ -31,7 +31,7 @@ Decision: TypeAlias = Generator["Read | Mutation", Any, T]
 mutation with the number of rows that it changed."""
 
 
-class Lease(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """The right to drive a job: the node that has it and its fencing token, which no other lease ever carries.
 
     A write under a lease is refused once the job's row names another node or token (Kleppmann's fencing).
@@ -42,7 +42,7 @@ class Lease(msgspec.Struct, frozen=True):
     token: int
 
 
-class Decided(msgspec.Struct):
+class Decided(msgspec.Struct, gc=False):
     """An open step that got its memo (DONE, FAILED), or may be attempted again (DUE)."""
 
     step_id: str
@@ -51,7 +51,7 @@ class Decided(msgspec.Struct):
     attempt: int = 0
 
 
-class Start(msgspec.Struct):
+class Start(msgspec.Struct, gc=False):
     """Drive this run under this lease.
 
     `run` and `events` are there when the decision just created the run, `step` when deciding it woke the run.
@@ -73,7 +73,7 @@ class Wake(msgspec.Struct):
     step: Decided
 
 
-class Ended(msgspec.Struct):
+class Ended(msgspec.Struct, gc=False):
     """The run is over."""
 
     run_id: str

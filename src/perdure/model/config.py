@@ -110,10 +110,11 @@ def on(event: str, *, if_: str | None = None) -> EventTrigger:
 
 
 class Concurrency(msgspec.Struct, frozen=True, omit_defaults=True):
-    """At most `limit` steps run at a time, per value of `key` where given.
+    """At most `limit` runs execute at a time, per value of `key` where given.
 
-    A run that sleeps or waits holds nothing. `hold="run"` keeps the slot from start to end instead. `scope`
-    "env" or "account" shares the limit among functions with the same key value, and needs a key.
+    A run that sleeps or waits holds nothing, and its parallel steps share one slot. `hold="run"` keeps the slot
+    from start to end instead. `scope` "env" or "account" shares the limit among functions with the same key
+    value, and needs a key.
     """
 
     limit: int

@@ -36,7 +36,7 @@ class EventError(ValueError):
         self.index = index
 
 
-class Event(msgspec.Struct, omit_defaults=True):
+class Event(msgspec.Struct, omit_defaults=True, gc=False):
     """What a handler sees as `ctx.event`: `name`, `data`, the user's `id`, `ts` in ms, and `user`, `v`, `meta`."""
 
     name: str
@@ -59,7 +59,7 @@ class Event(msgspec.Struct, omit_defaults=True):
         return body
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """An accepted event under its internal id."""
 
     internal_id: str

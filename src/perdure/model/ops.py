@@ -24,7 +24,7 @@ SEND_EVENT: Final = "SendEvent"
 SEND_SIGNAL: Final = "SendSignal"
 
 
-class Op(msgspec.Struct):
+class Op(msgspec.Struct, gc=False):
     """One operation of a step.
 
     `id` is the step hash, `name` the id that the user gave. `data` is the encoded result (StepRun), `error` the
@@ -48,20 +48,20 @@ class Op(msgspec.Struct):
     retry_after: int | None = None
 
 
-class Memo(msgspec.Struct, frozen=True):
+class Memo(msgspec.Struct, frozen=True, gc=False):
     """The recorded outcome of a step: JSON bytes of its value, or of the `ErrorInfo` when `failed`."""
 
     data: bytes
     failed: bool = False
 
 
-class Retry(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True, gc=False):
     """The step may be attempted again now, as attempt number `attempt` (from 0)."""
 
     attempt: int
 
 
-class OpenStep(msgspec.Struct, frozen=True):
+class OpenStep(msgspec.Struct, frozen=True, gc=False):
     """A step that a replay finds begun but not decided: it waits, or its attempts are not used up."""
 
     status: int

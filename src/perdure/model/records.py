@@ -1,5 +1,7 @@
 """Records: what the store keeps, one Struct a table, fields in the order of the table's columns.
 
+They hold plain data, which cannot form cycles: `gc=False` spares the collector from looking.
+
 Payloads (event bodies, step data, outputs) are JSON bytes; decoding them is up to who needs the value. Times are
 ms since the epoch.
 """
@@ -13,7 +15,11 @@ import msgspec
 
 
 class RunStatus(IntEnum):
-    """Where a run stands. COMPLETED and above are final."""
+    """Where a run stands. COMPLETED and above are final.
+
+    >>> print(RunStatus.COMPLETED)
+    completed
+    """
 
     QUEUED = 0
     RUNNING = 1
@@ -21,6 +27,9 @@ class RunStatus(IntEnum):
     FAILED = 3
     CANCELLED = 4
     SKIPPED = 5
+
+    def __str__(self) -> str:
+        return self.name.lower()
 
     @property
     def final(self) -> bool:
@@ -59,7 +68,7 @@ JobKind: TypeAlias = Literal[
 PauseKind: TypeAlias = Literal["event", "signal", "invoke", "cancel"]
 
 
-class Run(msgspec.Struct):
+class Run(msgspec.Struct, gc=False):
     """One execution of a function. `parent` is "<run>.<step>" of the step that invoked it."""
 
     id: str
@@ -78,7 +87,7 @@ class Run(msgspec.Struct):
     output: bytes | None
 
 
-class Step(msgspec.Struct):
+class Step(msgspec.Struct, gc=False):
     """A step of a run. `data` is the memo as sent to the handler; `opts` what it was asked to do (JSON)."""
 
     run_id: str
@@ -95,7 +104,7 @@ class Step(msgspec.Struct):
     opts: bytes | None
 
 
-class Attempt(msgspec.Struct):
+class Attempt(msgspec.Struct, gc=False):
     """A failed attempt of a step, or of the handler itself (`step_id` empty)."""
 
     run_id: str
@@ -106,7 +115,7 @@ class Attempt(msgspec.Struct):
     error: bytes
 
 
-class Job(msgspec.Struct):
+class Job(msgspec.Struct, gc=False):
     """Something due at a time. `keys` are the concurrency keys of a driver job, `data` what its kind needs (JSON)."""
 
     id: str
@@ -125,7 +134,7 @@ class Job(msgspec.Struct):
     data: bytes | None
 
 
-class Pause(msgspec.Struct):
+class Pause(msgspec.Struct, gc=False):
     """A run waiting for an event, a signal or another run, or a rule that cancels it.
 
     `path` and `value` are the equality that the event must satisfy to be considered at all: the index that
@@ -144,7 +153,7 @@ class Pause(msgspec.Struct):
     expires_at: int | None
 
 
-class FunctionRow(msgspec.Struct):
+class FunctionRow(msgspec.Struct, gc=False):
     """A registered function; `config` is `encode_config` of its configuration."""
 
     id: str
@@ -157,7 +166,7 @@ class FunctionRow(msgspec.Struct):
     paused_at: int | None
 
 
-class EventRow(msgspec.Struct):
+class EventRow(msgspec.Struct, gc=False):
     """An event as stored; `body` is `Event.to_json` encoded."""
 
     internal_id: str

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ import msgspec
 
 from perdure.engine import advance, drive
 from perdure.engine.advance import Situation
+from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.drive import HandlerFailure
 from perdure.engine.limits import exceeded
 from perdure.engine.turn import Decided, Decision, Lease, Start, Turn
@@ -30,6 +31,7 @@ from perdure.model.ops import SLEEP, STEP_RUN, Memo, Op, Retry
 from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.decider import Decider
 from perdure.runner.loading import load_steps, snapshot_of
+from perdure.runner.places import Places
 from perdure.sdk.execution import Execution
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
@@ -65,9 +67,7 @@ class Keeper(Protocol):
 class Resident:
     """One run in residence. `lease` is None while it is parked."""
 
-    def __init__(
-        self, keeper: Keeper, function: Function[Json], start: Start, max_attempts: int, *, plain: bool
-    ) -> None:
+    def __init__(self, keeper: Keeper, function: Function[Json], start: Start, compiled: CompiledFunction) -> None:
         self.run_id = start.run_id
         self.function = function
         self.lease: Lease | None = start.lease
@@ -77,7 +77,7 @@ class Resident:
         self._keeper = keeper
         self._decider = keeper.decider
         self._attempt = start.attempt
-        self._max_attempts = max_attempts
+        self._max_attempts = compiled.max_attempts
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._life: asyncio.Task[None] | None = None
@@ -86,7 +86,7 @@ class Resident:
         self._fatal: ErrorInfo | None = None
         self._progressed = False
         # Nothing but finished steps so far: no wait, no retry, no timer, nobody that invoked it.
-        self._plain = plain and start.run is not None and start.run.parent is None
+        self._plain = compiled.plain and start.run is not None and start.run.parent is None
         self._regaining: asyncio.Future[None] | None = None
         # Steps that wait, and steps that were decided before this side knew that they wait.
         self._outstanding: dict[str, asyncio.Future[Memo | Retry]] = {}
@@ -97,12 +97,14 @@ class Resident:
         self._committing = 0
         self._activity = 0
         self._looking = False
+        self._places = Places(self._decider, self._spawn) if compiled.counts_steps else None
 
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
         """Starts the handler, replaying what is recorded."""
         self.run = run
         self._started_at = self._decider.clock.now()
         self._seq = len(steps)
+        self._names = {step.id: step.name for step in steps}
         self._state_bytes = sum(len(step.data or b"") for step in steps)
         self._events = events
         for step in steps:
@@ -119,13 +121,33 @@ class Resident:
     def now(self) -> int:
         return self._decider.clock.now()
 
-    def enter_step(self) -> None:
+    def enter_step(self) -> Awaitable[None] | None:
+        if self._places is not None or self.lease is None:
+            return self._enter()
         self._running += 1
         self._activity += 1
+        return None
+
+    async def _enter(self) -> None:
+        # It counts as committing: a run must not park while a step of it waits to begin.
+        self._committing += 1
+        try:
+            lease = self.lease or await self._regain()
+            if self._places is not None:
+                await self._places.enter(lease)
+        except StoreError as error:
+            self._give_up(error)
+            await self._stand_still()
+        finally:
+            self._committing -= 1
+            self._activity += 1
+        self._running += 1
 
     def leave_step(self) -> None:
         self._running -= 1
         self._activity += 1
+        if self._places is not None:
+            self._places.leave(self.lease)
         if self._outstanding:
             self._look_later()
 
@@ -326,12 +348,25 @@ class Resident:
         except asyncio.CancelledError:
             if self._leaving:
                 return
+            task = asyncio.current_task()
+            if self._fatal is None and task is not None and task.cancelling():
+                # Somebody else ended the task, the event loop at its end say: no verdict on the run.
+                self._drop()
+                return
             error = self._fatal or ErrorInfo("CancelledError", "the handler was cancelled from within")
             await self._finish(RunStatus.FAILED, msgspec.json.encode(error))
         except (Exception, SystemExit) as raised:
             await self._failed(raised)
         else:
+            self._report_unused()
             await self._finish(RunStatus.COMPLETED, output)
+
+    def _report_unused(self) -> None:
+        """Names recorded steps that the handler no longer asks for: its code has changed since they were done."""
+        unused = self.execution.unused_steps if self._names else ()
+        if unused:
+            names = ", ".join(sorted(self._names.get(step_id, step_id) for step_id in unused))
+            _log.warning("run %s of %s ended without its recorded steps: %s", self.run_id, self.function.id, names)
 
     async def _finish(self, status: RunStatus, output: bytes) -> None:
         large = exceeded(Op(STEP_RUN, "", "the function's result", data=output), 0, 0)

@@ -163,7 +163,7 @@ class Runner:
         if function is None or compiled is None or self._stopping:
             self._hand_back(start.lease)
             return
-        resident = Resident(self, function, start, compiled.max_attempts, plain=compiled.plain)
+        resident = Resident(self, function, start, compiled)
         self._residents[start.run_id] = resident
         if start.run is not None and start.events is not None:
             resident.begin(start.run, start.events, [])
@@ -195,6 +195,11 @@ class Runner:
             resident.lease = None
             resident.stop()
             self.left(resident)
+        if ended.status == RunStatus.FAILED:
+            # Without the message, which may carry what must not be logged: the run has it.
+            _log.warning(
+                "run %s of %s failed; `perdure run %s` says why", ended.run_id, ended.function_id, ended.run_id
+            )
         self.ended.publish(ended.run_id, ended)
 
     # Residents: the keeper's side.

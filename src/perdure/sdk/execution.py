@@ -149,6 +149,11 @@ class Execution(Generic[R]):
         self._put_away = True
 
     @property
+    def sequential(self) -> bool:
+        """Whether nothing but the handler itself is in a step: no other task of it has called one."""
+        return not self._tasks
+
+    @property
     def unused_steps(self) -> frozenset[str]:
         """Hashes of recorded steps that the handler did not ask for: when it ended, steps of older code."""
         return frozenset(self._memos.keys() | self._open.keys()) - self._claimed
@@ -227,11 +232,13 @@ class Execution(Generic[R]):
 
     async def _attempt(self, call: StepCall, attempt: int) -> Memo | Retry:
         host = self.host
+        entering = host.enter_step()
+        if entering is not None:
+            await entering
         op = Op(STEP_RUN, call.id, call.name, opts=call.opts, attempt=attempt, started_at=host.now())
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
         token = _scope.set(Scope(self, call.name))
-        host.enter_step()
         try:
             if call.timeout is not None:
                 result = await self._call_within(call, call.timeout)

@@ -7,7 +7,7 @@ endpoint it is the request. A `Sender` takes events from outside of runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -55,8 +55,8 @@ class Host(Protocol):
         """The time in ms since the epoch."""
         ...
 
-    def enter_step(self) -> None:
-        """A step's callable starts running in this process."""
+    def enter_step(self) -> Awaitable[None] | None:
+        """A step's callable starts running in this process, once what is given back, if anything, was awaited."""
         ...
 
     def leave_step(self) -> None:

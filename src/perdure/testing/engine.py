@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Unpack
 
-from perdure.model.json import Json
-from perdure.node import Node, make_node
+from perdure.embedding import NodeOptions, make_node
+from perdure.node import Node
 from perdure.sdk.app import App
 from perdure.store.protocol import Store
 from perdure.testing.clock import VirtualClock
@@ -17,17 +18,17 @@ _SHUTDOWN_TIMEOUT = 1.0
 
 
 def make_test_node(
-    app: App | Iterable[App], clock: VirtualClock, *, db: str | Path | Store = ":memory:", **options: Json
+    apps: App | Iterable[App], clock: VirtualClock, db: str | Path | Store, options: NodeOptions
 ) -> Node:
-    """A node that is not started yet: in memory, under the clock, quick to stop."""
-    return make_node(app, db, **{"clock": clock, "shutdown_timeout": _SHUTDOWN_TIMEOUT, **options})
+    """A node that is not started yet: under the clock, and quick to stop."""
+    defaults: NodeOptions = {"clock": clock, "shutdown_timeout": _SHUTDOWN_TIMEOUT}
+    defaults.update(options)
+    return make_node(apps, db, **defaults)
 
 
 @asynccontextmanager
-async def in_memory(
-    app: App | Iterable[App], *, clock: VirtualClock | None = None, **options: Json
-) -> AsyncGenerator[Node]:
-    """Runs apps in memory under a virtual clock (a new one unless given) for the length of the block.
+async def in_memory(app: App | Iterable[App], **options: Unpack[NodeOptions]) -> AsyncGenerator[Node]:
+    """Runs apps in memory under a virtual clock (a new one unless `clock` is given) for the length of the block.
 
     Options as for `perdure.embedded`. Time stands still until `clock.advance`, `clock.jump_to` or
     `engine.drain` moves it.
@@ -48,7 +49,7 @@ async def in_memory(
     >>> asyncio.run(a_month_in_no_time())
     'reminded'
     """
-    node = make_test_node(app, VirtualClock() if clock is None else clock, **options)
+    node = make_test_node(app, VirtualClock(), ":memory:", options)
     await node.start()
     try:
         yield node

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Unpack
 
-from perdure.model.json import Json
+from perdure.embedding import NodeOptions
 from perdure.node import Node
 from perdure.sdk.app import App
+from perdure.store.protocol import Store
 from perdure.testing.clock import VirtualClock
 from perdure.testing.engine import make_test_node
 
@@ -22,8 +25,10 @@ class EngineFactory:
         self._clock = clock
         self._nodes: list[Node] = []
 
-    async def __call__(self, app: App | Iterable[App], **options: Json) -> Node:
-        node = make_test_node(app, self._clock, **options)
+    async def __call__(
+        self, app: App | Iterable[App], *, db: str | Path | Store = ":memory:", **options: Unpack[NodeOptions]
+    ) -> Node:
+        node = make_test_node(app, self._clock, db, options)
         await node.start()
         self._nodes.append(node)
         return node

@@ -379,3 +379,36 @@ async def test_a_retry_survives_a_restart(tmp_path: Path) -> None:
         assert await statuses(engine) == ["COMPLETED"]
         assert (await runs(engine))[0].output == b"2"
     assert times[1] - times[0] == 15_000
+
+
+async def test_a_step_has_no_more_attempts_for_being_restarted_between_them(tmp_path: Path) -> None:
+    clock, times = VirtualClock(), list[int]()
+    for _ in range(6):
+        async with running(failing(times, clock, fail=99, retries=3), clock, tmp_path / "db") as engine:
+            if not times:
+                await engine.trigger("t-f")
+            await clock.advance("61s")
+            assert len(await runs(engine)) == 1
+    async with running(failing(times, clock, fail=99, retries=3), clock, tmp_path / "db") as engine:
+        assert await statuses(engine) == ["FAILED"]
+    assert len(times) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [(RetryAfterError("busy", 7), [7000]), (ValueError("no"), [15_000]), (NonRetriableError("never"), [])],
+)
+async def test_a_handler_is_retried_by_the_same_rules_as_a_step(error: Exception, waits: list[int]) -> None:
+    clock, app, times = VirtualClock(), App("t"), list[int]()
+
+    @app.function("f", retries=1)
+    async def f(ctx: Context) -> None:
+        times.append(clock.now())
+        raise error
+
+    async with running(app, clock) as engine:
+        run = await engine.trigger(f)
+        await engine.drain()
+        assert await statuses(engine) == ["FAILED"]
+        assert len((await detail(engine, run.run_id)).attempts) == 1 + len(waits)
+    assert [later - earlier for earlier, later in pairwise(times)] == waits

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from perdure import App, Context, Throttle, step
+from perdure import App, Concurrency, Context, Throttle, step
 from perdure.testing import VirtualClock
-from tests.unit.engine.harness import ask, running, statuses
+from tests.unit.engine.harness import Gate, ask, running, statuses, turns
 
 
 def throttled(clock: VirtualClock, starts: list[tuple[str, int]], throttle: Throttle | None, **options: Any) -> App:
@@ -134,3 +134,32 @@ async def test_priority_orders_those_who_wait_for_a_throttle() -> None:
             await engine.settle()
         await engine.drain()
     assert order == ["first", "c", "b", "a"]
+
+
+async def test_a_turn_that_a_concurrency_limit_refuses_goes_to_the_next() -> None:
+    clock, gate, app = VirtualClock(), Gate(), App("t")
+
+    @app.function("f", trigger="go", throttle=Throttle(1, "1h"), concurrency=Concurrency(1, key="event.data.user"))
+    async def f(ctx: Context) -> None:
+        await step.run("work", gate.enter, ctx.event.data["key"])
+
+    async with running(app, clock) as engine:
+        clock.detach(engine.settle)  # it does not come to rest while steps are held open
+        for user, key in (("c", "c1"), ("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2"), ("d", "d1")):
+            await app.send(go(1, user=user, key=key))
+        await gate.waits("c1")
+        await clock.advance("1h")
+        await gate.waits("c1", "a1")
+        await clock.advance("1h")
+        await gate.waits("c1", "a1", "b1")  # it was a2's turn, but its user's place is taken
+        await clock.advance("1h")
+        await gate.waits("c1", "a1", "b1", "d1")
+        await gate.pass_("c1", "a1", "b1", "d1")
+        await turns()
+        await clock.advance("1h")
+        await gate.pass_("a2")
+        await clock.advance("1h")
+        await gate.pass_("b2")
+        clock.attach(engine.settle)
+        await engine.settle()
+        assert await statuses(engine) == ["COMPLETED"] * 6

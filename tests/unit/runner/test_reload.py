@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perdure import App, Context, embedded, step
-from perdure.node import Node
+from perdure.model.records import RunStatus
 from perdure.testing import VirtualClock, in_memory
 
 
@@ -69,31 +69,39 @@ async def test_a_step_that_new_code_adds_in_front_is_done() -> None:
     assert done == ["old first", "new zeroth", "new second"]
 
 
-async def test_a_wait_that_is_being_committed_goes_on_with_the_new_code(tmp_path: Path) -> None:
+MOMENTS = [0, 1, 2, 3, 5, 8, 12, 20]
+"""Turns of the loop after which something comes between: the sleep is about to be, being, or has been committed."""
+
+
+async def _pass(moment: int) -> None:
+    for _ in range(moment):
+        await asyncio.sleep(0.0002)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_new_code_at_any_moment(tmp_path: Path, moment: int) -> None:
     done: list[str] = []
-    clock = VirtualClock()
-    async with embedded(greeter("old", done), db=tmp_path / "db", clock=clock) as engine:
+    async with embedded(greeter("old", done), db=tmp_path / "db", clock=VirtualClock()) as engine:
         run = await engine.trigger("greeter-greet")
-        await _flushing(engine)
+        await _pass(moment)
         await engine.register(greeter("new", done))
         await engine.drain()
         assert await run.result() == "new first second"
+    assert [line.split()[1] for line in done] == ["first", "second"]
 
 
-async def test_stopping_does_not_wait_for_a_run_that_begins_to_wait(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    started = asyncio.get_running_loop().time()
-    async with embedded(greeter("old", []), db=tmp_path / "db", clock=clock, shutdown_timeout=20) as engine:
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_stopping_at_any_moment_does_not_wait_for_who_waits(tmp_path: Path, moment: int) -> None:
+    loop, done = asyncio.get_running_loop(), list[str]()
+    async with embedded(greeter("old", done), db=tmp_path / "db", clock=VirtualClock(), shutdown_timeout=20) as engine:
         await engine.trigger("greeter-greet")
-        await _flushing(engine)
-    assert asyncio.get_running_loop().time() - started < 10
-
-
-async def _flushing(engine: Node) -> None:
-    """Waits until the sleep is on its way to the database."""
-    (resident,) = engine.runner._residents.values()
-    while not (resident._committing and not resident._outbox and len(resident._known) == 2):
-        await asyncio.sleep(0)
+        await _pass(moment)
+        started = loop.time()
+    assert loop.time() - started < 10
+    async with embedded(greeter("new", done), db=tmp_path / "db", clock=VirtualClock()) as engine:
+        await engine.drain()
+        assert (await engine.health()).runs == {RunStatus.COMPLETED: 1}
+    assert [line.split()[1] for line in done] == ["first", "second"]
 
 
 async def test_a_function_that_is_gone_and_comes_back() -> None:

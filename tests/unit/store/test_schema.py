@@ -95,7 +95,7 @@ def _reads_of_the_engine() -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Read":
                 name = node.args[0]
-                found.add(name.value if isinstance(name, ast.Constant) else constants[getattr(name, "id", "?")])
+                found.add(str(name.value) if isinstance(name, ast.Constant) else constants[getattr(name, "id", "?")])
     return found
 
 
@@ -125,7 +125,7 @@ async def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but a text that is long enough to be read as one" * 20)
-    with pytest.raises(StoreError, match="cannot open .*notes.txt"):
+    with pytest.raises(StoreError, match=r"cannot open .*notes\.txt"):
         await SqliteStore(tmp_path / "notes.txt").open()
 
 

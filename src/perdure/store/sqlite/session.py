@@ -30,6 +30,7 @@ from perdure.store.sqlite.driver import WRITES, apply, apply_all, drive, rows
 
 _GATHERED: tuple[type[Mutation], ...] = (PutEvent, PutRun, PutJob, RecordStep, EndLeasedRun, DeleteDriver)
 """The gathered kinds, in the order of their execution."""
+_IS_GATHERED = frozenset(_GATHERED)
 
 _Guarded: TypeAlias = "RecordStep | EndLeasedRun"
 
@@ -112,7 +113,7 @@ class Session:
 
     def _gather(self, mutation: Mutation) -> bool:
         kind = type(mutation)
-        if kind not in _GATHERED:
+        if kind not in _IS_GATHERED:
             return False
         params: tuple[Any, ...] = msgspec.structs.astuple(mutation)
         if WRITES[kind].is_large(params):

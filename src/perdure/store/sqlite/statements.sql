@@ -100,8 +100,13 @@ DELETE FROM pause WHERE id >= ? AND id < ?
 -- :name put_slot
 INSERT OR IGNORE INTO slot VALUES (?, ?)
 
--- :name delete_slot
-DELETE FROM slot WHERE key = ? AND owner = ?
+-- :name delete_slots
+DELETE FROM slot WHERE key = ? AND owner >= ? AND owner < ?
+
+-- :name delete_place
+DELETE FROM slot WHERE key = ?1 AND owner = (
+  SELECT owner FROM slot WHERE key = ?1 AND owner >= ?2 AND owner < ?3 ORDER BY owner LIMIT 1
+)
 
 -- :name put_bucket
 INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)
@@ -314,7 +319,7 @@ WHERE run.status < 2 AND (job.id IS NULL OR (job.state = 4
 LIMIT ?
 
 -- :name leaked_slots
-SELECT key, owner FROM slot WHERE owner NOT IN (SELECT id FROM job) LIMIT ?
+SELECT key, owner FROM slot WHERE substr(owner, 1, 26) NOT IN (SELECT id FROM job) LIMIT ?
 
 -- :name unregistered_runs
 SELECT function_id, count(*) FROM run
