@@ -63,7 +63,8 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(key=KEYS)
     def signal(self, key: str) -> None:
         async def send() -> None:
-            await self.world.node.signal(f"signal-{key}", {"n": 1})
+            for kind in ("signal", "race"):
+                await self.world.node.signal(f"{kind}-{key}", {"n": 1})
 
         self.world.run(send())
 

@@ -19,7 +19,7 @@ from perdure.model.json import Json
 from perdure.model.records import StepStatus
 
 ONE_TO_ONE = (
-    "plain", "retrying", "sleeping", "waiting", "signalled", "parent", "limited", "held",
+    "plain", "retrying", "sleeping", "waiting", "signalled", "racing", "parent", "limited", "held",
     "throttled", "skipping", "replacing", "stoppable", "hasty", "sender",
 )  # fmt: skip
 """The events that make exactly one run each."""
@@ -122,6 +122,13 @@ def _add_waiting(app: App, ledger: Ledger) -> None:
         first = await run("g1")
         await steps.wait_for_signal("wait", signal=name, timeout="1h", on_conflict="replace")
         return [first, await run("g2")]
+
+    @app.function("racing", trigger="m/racing")
+    async def racing(ctx: Context) -> list[str]:
+        run, name = _worker(ledger, ctx), f"race-{ctx.event.data['key']}"
+        wait = steps.wait_for_signal("wait", signal=name, timeout="1h", on_conflict="replace")
+        first, _ = await asyncio.gather(run("x1"), wait)
+        return [first, await run("x2")]
 
     @app.function("stoppable", trigger="m/stoppable", cancel_on=CancelOn("m/stop", match="data.key"))
     async def stoppable(ctx: Context) -> list[str]:

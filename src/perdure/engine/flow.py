@@ -40,10 +40,9 @@ UNKNOWN_FUNCTION = "@function:"
 
 
 class Key(msgspec.Struct, array_like=True):
-    """A flow-control key of a driver job. `hold` says until when its slot is kept; `limit` 0 is unlimited."""
+    """A flow-control key of a driver job: `hold` says how long its slot is kept, `rule` which limit it is under."""
 
     key: str
-    limit: int
     hold: str
     rule: int = -1
 
@@ -56,6 +55,10 @@ class Gate(msgspec.Struct, omit_defaults=True):
 
 _keys = msgspec.json.Decoder(list[Key])
 _gate = msgspec.json.Decoder(Gate)
+
+
+def _keys_of(job: Job) -> list[Key]:
+    return _keys.decode(job.keys) if job.keys else []
 
 
 def digest(value: str) -> str:
@@ -82,7 +85,7 @@ def concurrency_keys(function: CompiledFunction, scope: dict[str, Json], now: in
             continue
         value = key_of(expression, scope, now) or ""
         owner = f"fn:{function.id}:{index}" if rule.scope == "fn" else rule.scope
-        found.append(Key(f"{owner}:{value}", rule.limit, rule.hold, index))
+        found.append(Key(f"{owner}:{value}", rule.hold, index))
     return found
 
 
@@ -303,10 +306,6 @@ def give_place(turn: Turn, lease: Lease) -> Decision[None]:
     yield from release(turn, keys, turn.catalogue.get(job.function_id or ""))
 
 
-def _keys_of(job: Job) -> list[Key]:
-    return _keys.decode(job.keys) if job.keys else []
-
-
 def open_gate(turn: Turn, job: Job) -> Decision[None]:
     """A throttle has room again: wakes the next in line, and stays scheduled while others wait."""
     key = job.id.removeprefix("gate:")
@@ -328,10 +327,7 @@ def open_gate(turn: Turn, job: Job) -> Decision[None]:
 
 def free_slots(turn: Turn, job: Job, *, ended: bool) -> Decision[None]:
     """Gives back the slots of a driver job that parks, or of a run that ended, and wakes who waits for them."""
-    if job.keys is None:
-        return
-    keys = _keys.decode(job.keys)
-    freed = [key for key in keys if ended or key.hold == "step"]
+    freed = [key for key in _keys_of(job) if ended or key.hold == "step"]
     for key in freed:
         yield DeleteSlots(key.key, job.id, f"{job.id}/")
     yield from release(turn, freed, turn.catalogue.get(job.function_id or ""))

@@ -203,7 +203,7 @@ def _take_singleton(
     if holder is not None:
         yield from cancel_run(turn, holder)
     yield PutSlot(slot, run.id)
-    keys.append(Key(slot, 1, "singleton"))
+    keys.append(Key(slot, "singleton"))
     return None
 
 

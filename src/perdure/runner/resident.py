@@ -27,7 +27,7 @@ from perdure.engine.turn import Decided, Decision, Lease, Start, Turn
 from perdure.model.errors import ErrorInfo, StoreError
 from perdure.model.event import Event
 from perdure.model.json import Json
-from perdure.model.ops import SLEEP, STEP_RUN, Memo, Op, Retry
+from perdure.model.ops import SLEEP, STEP_ERROR, STEP_RUN, Memo, Op, Retry
 from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.decider import Decider
 from perdure.runner.loading import load_steps, snapshot_of
@@ -91,6 +91,7 @@ class Resident:
         # Steps that wait, and steps that were decided before this side knew that they wait.
         self._outstanding: dict[str, asyncio.Future[Memo | Retry]] = {}
         self._early: dict[str, Decided] = {}
+        self._attempted: dict[str, int] = {}
         self._outbox: list[tuple[int, Op, asyncio.Future[Memo | Retry]]] = []
         self._deadlines: dict[str, int] = {}
         self._running = 0
@@ -107,14 +108,15 @@ class Resident:
         self._names = {step.id: step.name for step in steps}
         self._state_bytes = sum(len(step.data or b"") for step in steps)
         self._events = events
-        for step in steps:
-            # What was decided before these rows were read is in them; heard again, it would be one attempt more.
-            if step.status not in (StepStatus.WAITING, StepStatus.RETRYING):
-                self._early.pop(step.id, None)
         self.execution = Execution(
             self.function, snapshot_of(steps), self, events, self.run_id, self._attempt, self._max_attempts
         )
         self._life = self._loop.create_task(self._live())
+
+    @property
+    def idle(self) -> bool:
+        """Whether a parked handler surely does nothing but wait. A branch of it may await what is not a step."""
+        return self.execution.sequential
 
     # The host's side: what the execution asks for.
 
@@ -122,13 +124,15 @@ class Resident:
         return self._decider.clock.now()
 
     def enter_step(self) -> Awaitable[None] | None:
-        if self._places is not None or self.lease is None:
+        if self._places is not None or self.lease is None or self._draining:
             return self._enter()
         self._running += 1
         self._activity += 1
         return None
 
     async def _enter(self) -> None:
+        if self._leaving:
+            await self._stand_still()
         # It counts as committing: a run must not park while a step of it waits to begin.
         self._committing += 1
         try:
@@ -141,6 +145,9 @@ class Resident:
         finally:
             self._committing -= 1
             self._activity += 1
+        if self._draining:
+            # What still executes will end the residence; nothing begins any more.
+            await self._loop.create_future()
         self._running += 1
 
     def leave_step(self) -> None:
@@ -260,6 +267,8 @@ class Resident:
             memo = answer.memos.get(op.id)
             if memo is None:
                 self._note_deadline(op)
+                if op.op == STEP_ERROR:
+                    self._attempted[op.id] = op.attempt
                 self._await(op.id, future)
             elif not future.done():
                 future.set_result(memo)
@@ -302,6 +311,9 @@ class Resident:
 
     def wake(self, decided: Decided) -> None:
         """A step of this run was decided."""
+        if decided.status == StepStatus.DUE and decided.attempt <= self._attempted.get(decided.step_id, -1):
+            # Heard twice (as an effect, and read from the rows): it would be one attempt more.
+            return
         future = self._outstanding.pop(decided.step_id, None)
         if future is None:
             self._early[decided.step_id] = decided

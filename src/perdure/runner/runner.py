@@ -208,7 +208,7 @@ class Runner:
         self._parked[resident.run_id] = resident
         self._changed.set()
         now = self.decider.clock.now()
-        if resident.wakes_at is not None and resident.wakes_at - now > _STAY:
+        if resident.idle and resident.wakes_at is not None and resident.wakes_at - now > _STAY:
             self._evict(resident)
         elif len(self._parked) > self._max_parked:
             self._evict(next(iter(self._parked.values())))

@@ -250,7 +250,8 @@ class Execution(Generic[R]):
             data = values.encode(result, where=where)
             call.value = values.decode(data, call.returns, where=where)
             op.data = call.data = data
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            # SystemExit too (argparse and the like): in a task of the handler it would end the event loop.
             # When this task was cancelled meanwhile (by the host, or a timeout or group of the handler), that
             # is no failure, even if the callable made another error of it. When it was not, the callable
             # awaited something cancelled: an error like any other, not the end of the run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from perdure import App, CancelOn, Context, RunCancelledError, step
 from perdure.model.errors import NotFoundError
 from perdure.model.records import RunStatus
 from perdure.testing import VirtualClock
-from tests.unit.engine.harness import Gate, ask, detail, pauses, running, runs, sound, statuses, turns
+from tests.unit.engine.harness import Gate, ask, detail, pauses, running, runs, sound, statuses, turns, until
 
 
 def sleeping(*rules: CancelOn) -> App:
@@ -264,3 +265,82 @@ async def test_more_than_a_page_in_bulk() -> None:
         assert await engine.cancel_many("t-f") == 1100
         assert set(await statuses(engine)) == {"CANCELLED"}
         await sound(engine)
+
+
+async def test_two_missing_values_do_not_match() -> None:
+    app = sleeping(CancelOn("stop", match="data.id"))
+    async with running(app) as engine:
+        await app.send([go(), go(id=None)])
+        await app.send(stop())
+        await engine.settle()
+        assert (await statuses(engine))[0] == "RUNNING"
+
+
+async def test_a_plain_step_ends_in_its_thread_and_its_result_is_ignored() -> None:
+    app, began, go_on, log = App("t"), threading.Event(), threading.Event(), list[str]()
+
+    def work() -> str:
+        began.set()
+        go_on.wait(5)
+        log.append("worked")
+        return "done"
+
+    @app.function("f", concurrency=1)
+    async def f(ctx: Context) -> None:
+        await step.run("work", work)
+        log.append("after")
+
+    async with running(app) as engine:
+        run = await engine.trigger(f)
+        await until(began.is_set)
+        await run.cancel()
+        with pytest.raises(RunCancelledError):
+            await run.result()
+        go_on.set()
+        await until(lambda: bool(log))
+        await engine.settle()
+        assert (await detail(engine, run.run_id)).steps == []
+        await sound(engine)
+    assert log == ["worked"]
+
+
+async def test_a_handler_that_will_not_be_cancelled_changes_nothing_any_more() -> None:
+    app, log = App("t"), list[str]()
+
+    @app.function("f")
+    async def f(ctx: Context) -> str:
+        try:
+            await step.wait_for_event("wait", event="on", timeout="1h")
+        except asyncio.CancelledError:
+            log.append("refused")
+        try:
+            await step.run("more", log.append, "more")
+        except asyncio.CancelledError:
+            log.append("refused again")
+        return "done all the same"
+
+    async with running(app) as engine:
+        run = await engine.trigger(f)
+        await engine.settle()
+        await run.cancel()
+        await turns()
+        await engine.settle()
+        assert await statuses(engine) == ["CANCELLED"]
+        assert [each.name for each in (await detail(engine, run.run_id)).steps] == ["wait"]
+    assert log == ["refused", "refused again"]
+
+
+async def test_a_run_may_cancel_itself_by_what_it_sends() -> None:
+    app, log = App("t"), list[str]()
+
+    @app.function("f", trigger="go", cancel_on=CancelOn("stop"), concurrency=1)
+    async def f(ctx: Context) -> None:
+        await step.send_event("send", {"name": "stop"})
+        await step.run("after", log.append, "after")
+
+    async with running(app) as engine:
+        await app.send([go(), go()])
+        await engine.settle()
+        assert await statuses(engine) == ["CANCELLED"] * 2
+        await sound(engine)
+    assert log == []

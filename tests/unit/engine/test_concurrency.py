@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -355,73 +354,3 @@ async def test_resumed_runs_compete_for_slots_and_all_get_through() -> None:
         assert await statuses(engine) == ["COMPLETED"] * 40
         await sound(engine)
     assert len(log) == 120
-
-
-def fan(gate: Gate, **options: Any) -> App:
-    """A function whose run gathers a step for each name."""
-    app = App("t")
-
-    @app.function("f", trigger="go", **options)
-    async def f(ctx: Context) -> list[str]:
-        found = list(await asyncio.gather(*(step.run(name, gate.enter, name) for name in ctx.event.data["names"])))
-        await step.wait_for_event("wait", event="on", timeout="1d")
-        return found
-
-    return app
-
-
-async def test_a_limit_counts_the_steps_that_a_run_executes_side_by_side() -> None:
-    gate = Gate()
-    app = fan(gate, concurrency=2)
-    async with running(app) as engine:
-        run = await engine.trigger("t-f", {"names": [*"abcd"]})
-        await gate.waits("a", "b")
-        await gate.pass_("b")
-        await gate.waits("a", "c")
-        await gate.pass_("c", "a")
-        await gate.waits("d")
-        await gate.pass_("d")
-        await engine.settle()
-        assert await ask(engine, "slots_taken", "fn:t-f:0:", "") == [(0,)]
-        await app.send({"name": "on"})
-        await engine.settle()
-        assert await run.result() == [*"abcd"]
-        await sound(engine)
-    assert gate.most == 2
-
-
-async def test_further_steps_of_a_run_take_room_only_and_give_it_back() -> None:
-    gate = Gate()
-    app = fan(gate, concurrency=3)
-    async with running(app) as engine:
-        await engine.trigger("t-f", {"names": ["a1", "a2"]})
-        await gate.waits("a1", "a2")
-        await engine.trigger("t-f", {"names": ["b1", "b2"]})
-        await engine.trigger("t-f", {"names": ["c1"]})
-        await gate.waits("a1", "a2", "b1")
-        await sound(engine)
-        await gate.pass_("a2")
-        await gate.waits("a1", "b1", "c1")
-        await gate.pass_("b1")
-        await gate.waits("a1", "b2", "c1")
-        for run in await runs(engine):
-            await engine.cancel(run.id)
-        await engine.settle()
-        assert await ask(engine, "slots_taken", "fn:t-f:0:", "") == [(0,)]
-        await sound(engine)
-    assert gate.most == 3
-
-
-async def test_further_slots_of_a_crashed_process_do_not_leak(tmp_path: Path) -> None:
-    gate, second, clock = Gate(), Gate(), VirtualClock()
-    async with running(fan(gate, concurrency=2), clock, tmp_path / "db", shutdown_timeout=0) as engine:
-        await engine.trigger("t-f", {"names": [*"ab"]})
-        await gate.waits("a", "b")
-        copy = crashed(tmp_path / "db")
-    async with running(fan(second, concurrency=2), clock, copy) as revived:
-        await until(lambda: len(second.inside) >= 1)
-        await turns()
-        await second.pass_("a", "b")
-        await revived.settle()
-        assert await ask(revived, "slots_taken", "fn:t-f:0:", "") == [(0,)]
-        await sound(revived)

@@ -53,8 +53,8 @@ def test_a_long_key_is_short_and_its_own() -> None:
 def test_a_run_has_a_key_for_each_rule_with_a_limit() -> None:
     rules = (Concurrency(2), Concurrency(5, key="event.data.user", scope="account", hold="run"))
     function = CompiledFunction(FunctionConfig("t-f", "t", "f", concurrency=rules))
-    found = [(key.key, key.limit, key.hold, key.rule) for key in concurrency_keys(function, scope(user="ada"), 0)]
-    assert found == [("fn:t-f:0:", 2, "step", 0), ("account:ada", 5, "run", 1)]
+    found = [(key.key, key.hold, key.rule) for key in concurrency_keys(function, scope(user="ada"), 0)]
+    assert found == [("fn:t-f:0:", "step", 0), ("account:ada", "run", 1)]
     unlimited = CompiledFunction(FunctionConfig("t-f", "t", "f", concurrency=(Concurrency(0), *rules[1:])))
     assert [(key.key, key.rule) for key in concurrency_keys(unlimited, scope(user=1), 0)] == [("account:1", 1)]
 

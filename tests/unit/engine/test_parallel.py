@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,22 @@ async def test_plain_handlers_do_their_steps_in_order_and_catch_their_errors() -
         await engine.settle()
         await app.send({"name": "go"})
         assert await run.result(timeout=5) == ["one", "ValueError", "go"]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_step_that_exits_fails_and_does_not_take_the_process_along(plain: bool) -> None:
+    app = App("t")
+
+    async def leave() -> None:
+        sys.exit("usage: ...")
+
+    @app.function("f", retries=1)
+    async def f(ctx: Context) -> list[str]:
+        call: Any = (lambda: sys.exit("usage: ...")) if plain else leave
+        found = await asyncio.gather(*(step.run(name, call) for name in "ab"), return_exceptions=True)
+        return [str(each) for each in found]
+
+    async with running(app) as engine:
+        run = await engine.trigger(f)
+        await engine.drain()
+        assert await run.result() == [f"step '{name}' failed: SystemExit: usage: ..." for name in "ab"]

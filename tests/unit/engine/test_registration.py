@@ -118,6 +118,37 @@ async def test_a_run_that_parks_while_it_is_replaced_does_not_keep_the_old_code(
     assert log == ["new"]
 
 
+@pytest.mark.parametrize("concurrency", [None, 1, 2])
+async def test_a_branch_begins_no_step_of_the_old_code_while_another_ends_its_own(concurrency: int | None) -> None:
+    gate, log = Gate(), list[str]()
+
+    def build(result: str) -> App:
+        app = App("t")
+
+        @app.function("f", concurrency=concurrency)
+        async def f(ctx: Context) -> str:
+            async def branch(name: str) -> None:
+                await step.run(f"{name}1", gate.enter, f"{name}1")
+                await step.run(f"{name}2", log.append, f"{name}2 {result}")
+
+            await asyncio.gather(branch("a"), branch("b"))
+            return result
+
+        return app
+
+    async with running(build("old")) as engine:
+        run = await engine.trigger("t-f")
+        await gate.waits(*["a1", "b1"][:concurrency])
+        await engine.register(build("new"))
+        await gate.pass_("a1")
+        if concurrency != 1:
+            await gate.waits("b1")
+        assert log == []
+        await gate.pass_("b1")
+        assert await run.result(timeout=5) == "new"
+    assert sorted(log) == ["a2 new", "b2 new"]
+
+
 async def test_the_new_code_holds_after_a_restart_too(tmp_path: Path) -> None:
     clock, log = VirtualClock(), list[str]()
     async with running(version("a", "nap 1h", "b", result="old", log=log), clock, tmp_path / "db") as engine:

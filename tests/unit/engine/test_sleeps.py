@@ -12,7 +12,7 @@ from perdure import App, Context, RunFailedError, step
 from perdure.model.limits import DAY, HOUR
 from perdure.sync import step as plain_step
 from perdure.testing import VirtualClock
-from tests.unit.engine.harness import NEVER, running, sound, statuses
+from tests.unit.engine.harness import NEVER, running, sound, statuses, until
 
 
 def sleeper(log: list[int], clock: VirtualClock, duration: str) -> App:
@@ -138,6 +138,26 @@ async def test_one_branch_sleeps_for_long_while_another_works() -> None:
         await engine.drain()
         assert await run.result() == ["late", "worked"]
     assert log == [("work 0", 0), ("work 1", HOUR), ("work 2", 2 * HOUR), ("late", 30 * DAY)]
+
+
+async def test_one_branch_sleeps_for_long_while_another_awaits_something_that_is_no_step() -> None:
+    app, log = App("t"), list[str]()
+
+    @app.function("f")
+    async def f(ctx: Context) -> None:
+        async def works() -> None:
+            for _ in range(100):
+                await asyncio.sleep(0)
+            await step.run("work", log.append, "worked")
+
+        await asyncio.gather(step.sleep("nap", "30d"), works())
+
+    async with running(app) as engine:
+        await engine.trigger(f)
+        await until(lambda: log == ["worked"])
+        await engine.drain()
+        assert await statuses(engine) == ["COMPLETED"]
+    assert log == ["worked"]
 
 
 async def test_plain_handlers_sleep_too() -> None:
