@@ -10,8 +10,9 @@ import msgspec
 
 from perdure.engine import reads
 from perdure.engine.finish import end_plain_run, end_run
-from perdure.engine.flow import admit, free_slots
+from perdure.engine.flow import DEFECT, admit, free_slots
 from perdure.engine.mutations import (
+    BlockJob,
     ClearWoken,
     DeleteNode,
     ParkJob,
@@ -52,6 +53,15 @@ def claim(turn: Turn, limit: int) -> Decision[bool]:
             if lease is not None:
                 turn.effects.append(Start(job.id, job.function_id or "", lease, job.attempt))
     return len(jobs) >= min(limit, turn.offer.room)
+
+
+def set_aside(turn: Turn, run_id: str | None = None) -> Decision[str | None]:
+    """Takes a run that cannot be driven (by default the first that is ready) out of the way; its id."""
+    jobs = (yield from reads.ready_jobs(1)) if run_id is None else []
+    found = jobs[0].id if jobs else run_id
+    if found is not None:
+        yield BlockJob(DEFECT, found)
+    return found
 
 
 def unpark(turn: Turn, run_id: str) -> Decision[None]:

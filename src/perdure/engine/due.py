@@ -11,8 +11,8 @@ import msgspec
 
 from perdure.engine import reads
 from perdure.engine.finish import cancel_run
-from perdure.engine.flow import admit, open_gate, timer
-from perdure.engine.mutations import DeleteJob, DeletePause
+from perdure.engine.flow import DEFECT, admit, open_gate, timer
+from perdure.engine.mutations import BlockJob, DeleteJob, DeletePause
 from perdure.engine.schedule import close_window, settle
 from perdure.engine.ticks import fire_cron
 from perdure.engine.turn import Decision, Start, Turn
@@ -32,6 +32,14 @@ def fire(turn: Turn, limit: int) -> Decision[int | None]:
             yield from _fire(turn, current)
     yield from settle(turn)
     return (yield from reads.next_due())
+
+
+def set_aside(turn: Turn) -> Decision[str | None]:
+    """Takes the first due job, which cannot be fired, out of the way of the others; its id, for whoever mends it."""
+    jobs = yield from reads.due_jobs(turn.now, 1)
+    for job in jobs:
+        yield BlockJob(DEFECT, job.id)
+    return jobs[0].id if jobs else None
 
 
 def _fire(turn: Turn, job: Job) -> Decision[None]:

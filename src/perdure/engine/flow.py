@@ -35,6 +35,8 @@ from perdure.model.json import Json
 from perdure.model.limits import MAX_PRIORITY, SECOND
 from perdure.model.records import Job, JobKind, JobState
 
+DEFECT = "@defect"
+"""On what jobs wait whose rows cannot be used."""
 UNKNOWN_FUNCTION = "@function:"
 """Prefix of the key on which jobs wait whose function is paused, or has no code on any node at hand."""
 

@@ -24,6 +24,7 @@ from perdure.model.limits import (
     MAX_EVENT_NAME,
     MAX_RETRIES,
     MAX_TRIGGERS,
+    MINUTE,
     SECOND,
 )
 
@@ -36,17 +37,22 @@ else:
 
 Scope: TypeAlias = Literal["fn", "env", "account"]
 
+_MAX_NUMBER = 1_000_000_000
+"""Of runs and events. What is larger limits nothing, and would overflow the integers of a database."""
+
 
 def _check(subject: str, problems: list[str]) -> None:
     if problems:
         raise ConfigError(subject, problems)
 
 
-def _duration(owner: msgspec.Struct, name: str, low: int = 0, high: int | None = None) -> list[str]:
+def _duration(
+    owner: msgspec.Struct, name: str, low: int = 0, high: int | None = None, *, required: bool = False
+) -> list[str]:
     """Checks a duration field; a timedelta becomes seconds, so that the configuration is plain data."""
     value: Duration | None = getattr(owner, name)
     if value is None:
-        return []
+        return [f'{name}: is required: a duration such as "1m"'] if required else []
     if isinstance(value, timedelta):
         value = value.total_seconds()
         msgspec.structs.force_setattr(owner, name, value)
@@ -57,13 +63,26 @@ def _duration(owner: msgspec.Struct, name: str, low: int = 0, high: int | None =
     if millis < low:
         return [f"{name}: must be at least {low // SECOND}s, got {value!r}"]
     if high is not None and millis > high:
-        return [f"{name}: must be at most {high // HOUR}h, got {value!r}"]
+        most = f"{high // HOUR}h" if high >= HOUR else f"{high // MINUTE}m"
+        return [f"{name}: must be at most {most}, got {value!r}"]
     return []
+
+
+def _text(owner: msgspec.Struct, *names: str) -> list[str]:
+    """Checks optional fields that hold text: an empty one would be no rule at all, whatever was meant by it."""
+    values = [(name, getattr(owner, name)) for name in names]
+    return [
+        f"{name}: must be a text that is not empty, got {value!r}"
+        for name, value in values
+        if value is not None and not (isinstance(value, str) and value)
+    ]
 
 
 def _at_least(name: str, value: object, low: int) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         return [f"{name}: must be a whole number of at least {low}, got {value!r}"]
+    if value > _MAX_NUMBER:
+        return [f"{name}: must be at most {_MAX_NUMBER}"]
     return []
 
 
@@ -74,8 +93,10 @@ class EventTrigger(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="k
     expression: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.event or len(self.event) > MAX_EVENT_NAME:
-            raise ConfigError("trigger", [f"event: must be 1 to {MAX_EVENT_NAME} characters, got {self.event!r}"])
+        problems = _text(self, "expression")
+        if not isinstance(self.event, str) or not 0 < len(self.event) <= MAX_EVENT_NAME:
+            problems.insert(0, f"event: must be a text of 1 to {MAX_EVENT_NAME} characters, got {self.event!r}")
+        _check("trigger", problems)
 
 
 class Cron(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="cron"):
@@ -91,7 +112,7 @@ class Cron(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     missed: Literal["latest", "skip", "all"] = "latest"
 
     def __post_init__(self) -> None:
-        problems = _duration(self, "jitter", SECOND, 5 * 60 * SECOND)
+        problems = _duration(self, "jitter", SECOND, 5 * MINUTE)
         if self.missed not in ("latest", "skip", "all"):
             problems.append(f'missed: must be "latest", "skip" or "all", got {self.missed!r}')
         _check("cron trigger", problems)
@@ -110,11 +131,11 @@ def on(event: str, *, if_: str | None = None) -> EventTrigger:
 
 
 class Concurrency(msgspec.Struct, frozen=True, omit_defaults=True):
-    """At most `limit` runs execute at a time, per value of `key` where given.
+    """At most `limit` steps execute at a time, of all runs of the function, per value of `key` where given.
 
-    A run that sleeps or waits holds nothing, and its parallel steps share one slot. `hold="run"` keeps the slot
-    from start to end instead. `scope` "env" or "account" shares the limit among functions with the same key
-    value, and needs a key.
+    Code between steps counts as one; a run that sleeps or waits holds nothing. `hold="run"` keeps one slot from
+    start to end instead. `scope` "env" or "account" shares the limit among functions with the same key value, and
+    needs a key.
     """
 
     limit: int
@@ -123,7 +144,7 @@ class Concurrency(msgspec.Struct, frozen=True, omit_defaults=True):
     hold: Literal["step", "run"] = "step"
 
     def __post_init__(self) -> None:
-        problems = _at_least("limit", self.limit, 0)
+        problems = _at_least("limit", self.limit, 0) + _text(self, "key")
         if self.scope not in ("fn", "env", "account"):
             problems.append(f'scope: must be "fn", "env" or "account", got {self.scope!r}')
         elif self.scope != "fn" and not self.key:
@@ -142,8 +163,8 @@ class Throttle(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str | None = None
 
     def __post_init__(self) -> None:
-        problems = _at_least("limit", self.limit, 1) + _at_least("burst", self.burst, 0)
-        _check("throttle", problems + _duration(self, "period", SECOND))
+        problems = _at_least("limit", self.limit, 1) + _at_least("burst", self.burst, 0) + _text(self, "key")
+        _check("throttle", problems + _duration(self, "period", SECOND, required=True))
 
 
 class RateLimit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -154,8 +175,8 @@ class RateLimit(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str | None = None
 
     def __post_init__(self) -> None:
-        problems = _at_least("limit", self.limit, 1)
-        _check("rate_limit", problems + _duration(self, "period", SECOND, DAY))
+        problems = _at_least("limit", self.limit, 1) + _text(self, "key")
+        _check("rate_limit", problems + _duration(self, "period", SECOND, DAY, required=True))
 
 
 class Debounce(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -166,7 +187,7 @@ class Debounce(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str | None = None
 
     def __post_init__(self) -> None:
-        problems = _duration(self, "period", SECOND, 7 * DAY)
+        problems = _duration(self, "period", SECOND, 7 * DAY, required=True) + _text(self, "key")
         _check("debounce", problems + _duration(self, "timeout", SECOND))
 
 
@@ -182,8 +203,8 @@ class BatchEvents(msgspec.Struct, frozen=True, omit_defaults=True):
     if_: str | None = None
 
     def __post_init__(self) -> None:
-        problems = _at_least("max_size", self.max_size, 2)
-        _check("batch_events", problems + _duration(self, "timeout", SECOND, 10 * 60 * SECOND))
+        problems = _at_least("max_size", self.max_size, 2) + _text(self, "key", "if_")
+        _check("batch_events", problems + _duration(self, "timeout", SECOND, 10 * MINUTE, required=True))
 
 
 class Priority(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -199,8 +220,10 @@ class Singleton(msgspec.Struct, frozen=True, omit_defaults=True):
     mode: Literal["skip", "cancel"] = "skip"
 
     def __post_init__(self) -> None:
+        problems = _text(self, "key")
         if self.mode not in ("skip", "cancel"):
-            raise ConfigError("singleton", [f'mode: must be "skip" or "cancel", got {self.mode!r}'])
+            problems.append(f'mode: must be "skip" or "cancel", got {self.mode!r}')
+        _check("singleton", problems)
 
 
 class CancelOn(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -215,9 +238,9 @@ class CancelOn(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout: Duration | None = None
 
     def __post_init__(self) -> None:
-        problems = _duration(self, "timeout")
-        if not self.event:
-            problems.append("event: must not be empty")
+        problems = _duration(self, "timeout") + _text(self, "if_", "match")
+        if not isinstance(self.event, str) or not self.event:
+            problems.append(f"event: must be a text that is not empty, got {self.event!r}")
         if self.if_ and self.match:
             problems.append("match: give either if_ or match, not both")
         _check("cancel_on", problems)

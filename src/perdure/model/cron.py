@@ -255,7 +255,8 @@ def _parse_fields(text: str, body: str) -> CronSim:
         alone[at] = parts[at]
         _check(
             alone,
-            f"{field} {body.split()[at]!r} in the cron schedule {text!r} is not valid: {_ALLOWED[field]}",
+            f"{field} {body.split()[at]!r} in the cron schedule {text!r} is not valid: "
+            f"write {_ALLOWED[field]}, and ranges, lists and steps of these (1-5 1,5 */5)",
         )
     never = f"the cron schedule {text!r} never ticks: no {_FIELDS[3]} {parts[3]} has the {_FIELDS[2]} {parts[2]}"
     sim = _check(parts, never)

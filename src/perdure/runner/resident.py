@@ -27,11 +27,13 @@ from perdure.engine.turn import Decided, Decision, Lease, Start, Turn
 from perdure.model.errors import ErrorInfo, StoreError
 from perdure.model.event import Event
 from perdure.model.json import Json
-from perdure.model.ops import SLEEP, STEP_ERROR, STEP_RUN, Memo, Op, Retry
+from perdure.model.ops import STEP_RUN, Memo, Op, Retry
 from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.decider import Decider
 from perdure.runner.loading import load_steps, snapshot_of
+from perdure.runner.lull import Lull
 from perdure.runner.places import Places
+from perdure.runner.waits import Answer, Waits
 from perdure.sdk.execution import Execution
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
@@ -40,10 +42,6 @@ from perdure.sdk.port import FetchRequest, FetchResponse
 P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger("perdure.runner")
-
-_QUIET_TICKS = 3
-"""Turns of the event loop without activity after which a handler counts as waiting. A wrong guess costs one
-commit: an operation that comes later asks for the lease back."""
 
 
 class Keeper(Protocol):
@@ -88,16 +86,9 @@ class Resident:
         # Nothing but finished steps so far: no wait, no retry, no timer, nobody that invoked it.
         self._plain = compiled.plain and start.run is not None and start.run.parent is None
         self._regaining: asyncio.Future[None] | None = None
-        # Steps that wait, and steps that were decided before this side knew that they wait.
-        self._outstanding: dict[str, asyncio.Future[Memo | Retry]] = {}
-        self._early: dict[str, Decided] = {}
-        self._attempted: dict[str, int] = {}
-        self._outbox: list[tuple[int, Op, asyncio.Future[Memo | Retry]]] = []
-        self._deadlines: dict[str, int] = {}
-        self._running = 0
-        self._committing = 0
-        self._activity = 0
-        self._looking = False
+        self._waits = Waits()
+        self._outbox: list[tuple[int, Op, Answer]] = []
+        self._lull = Lull(self._loop, self._on_lull)
         self._places = Places(self._decider, self._spawn) if compiled.counts_steps else None
 
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
@@ -114,6 +105,11 @@ class Resident:
         self._life = self._loop.create_task(self._live())
 
     @property
+    def begun(self) -> bool:
+        """Whether the handler was started."""
+        return self._life is not None
+
+    @property
     def idle(self) -> bool:
         """Whether a parked handler surely does nothing but wait. A branch of it may await what is not a step."""
         return self.execution.sequential
@@ -126,15 +122,15 @@ class Resident:
     def enter_step(self) -> Awaitable[None] | None:
         if self._places is not None or self.lease is None or self._draining:
             return self._enter()
-        self._running += 1
-        self._activity += 1
+        self._lull.running += 1
+        self._lull.stir()
         return None
 
     async def _enter(self) -> None:
         if self._leaving:
             await self._stand_still()
         # It counts as committing: a run must not park while a step of it waits to begin.
-        self._committing += 1
+        self._lull.committing += 1
         try:
             lease = self.lease or await self._regain()
             if self._places is not None:
@@ -143,20 +139,20 @@ class Resident:
             self._give_up(error)
             await self._stand_still()
         finally:
-            self._committing -= 1
-            self._activity += 1
+            self._lull.committing -= 1
+            self._lull.stir()
         if self._draining:
             # What still executes will end the residence; nothing begins any more.
             await self._loop.create_future()
-        self._running += 1
+        self._lull.running += 1
 
     def leave_step(self) -> None:
-        self._running -= 1
-        self._activity += 1
+        self._lull.running -= 1
+        self._lull.stir()
         if self._places is not None:
             self._places.leave(self.lease)
-        if self._outstanding:
-            self._look_later()
+        if self._waits:
+            self._lull.look_out()
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         return await self._keeper.in_thread(call)
@@ -165,7 +161,7 @@ class Resident:
         return await self._keeper.fetch(request)
 
     async def report(self, op: Op) -> Memo | Retry:
-        self._activity += 1
+        self._lull.stir()
         seq = self._count(op)
         op.started_at = op.started_at or self._decider.clock.now()
         if self._fatal is not None or self._leaving:
@@ -174,21 +170,21 @@ class Resident:
             return await self._record(seq, op)
         # The first step after a failure of the handler takes the long way, which lets its attempts count anew.
         self._plain = False
-        future: asyncio.Future[Memo | Retry] = self._loop.create_future()
+        future: Answer = self._loop.create_future()
         self._outbox.append((seq, op, future))
-        self._look_later()
+        self._lull.look_out()
         return await future
 
     async def rejoin(self, step_id: str) -> Memo | Retry:
-        self._activity += 1
-        future: asyncio.Future[Memo | Retry] = self._loop.create_future()
-        self._await(step_id, future)
-        self._look_later()
+        self._lull.stir()
+        future: Answer = self._loop.create_future()
+        self._got(self._waits.add(step_id, future))
+        self._lull.look_out()
         return await future
 
     async def _record(self, seq: int, op: Op) -> Memo:
         # A finished step is committed at once: nothing else could join it, and the handler waits for it.
-        self._committing += 1
+        self._lull.committing += 1
         try:
             lease = self.lease or await self._regain()
             kept = await self._decider.commit(partial(advance.record, lease, self.run_id, seq, op))
@@ -196,17 +192,17 @@ class Resident:
             self._give_up(error)
             return await self._stand_still()
         finally:
-            self._committing -= 1
-            self._activity += 1
+            self._lull.committing -= 1
+            self._lull.stir()
         if not kept:
             self._drop()
             return await self._stand_still()
         self._progressed = True
-        if self._draining and not self._running:
+        if self._draining and not self._lull.running:
             self._drop()
             return await self._stand_still()
-        if self._outstanding:
-            self._look_later()
+        if self._waits:
+            self._lull.look_out()
         return Memo(op.data or b"null")
 
     async def _stand_still(self) -> Memo:
@@ -228,27 +224,16 @@ class Resident:
 
     # Waiting: collect what waits, commit it, park.
 
-    def _look_later(self) -> None:
-        if not self._looking and not self.ending:
-            self._looking = True
-            self._loop.call_soon(self._look, _QUIET_TICKS, self._activity)
-
-    def _look(self, ticks: int, activity: int) -> None:
-        if activity != self._activity:
-            ticks, activity = _QUIET_TICKS, self._activity
-        if ticks:
-            self._loop.call_soon(self._look, ticks - 1, activity)
-            return
-        self._looking = False
+    def _on_lull(self) -> None:
         if self.ending or self._leaving:
             return
-        quiet = not self._running and not self._committing
-        if self._outbox or (quiet and self._outstanding and self.lease is not None):
+        quiet = self._lull.quiet
+        if self._outbox or (quiet and self._waits and self.lease is not None):
             ops, self._outbox = self._outbox, []
-            self._committing += 1
+            self._lull.committing += 1
             self._spawn(self._flush(ops, parking=quiet))
 
-    async def _flush(self, ops: list[tuple[int, Op, asyncio.Future[Memo | Retry]]], *, parking: bool) -> None:
+    async def _flush(self, ops: list[tuple[int, Op, Answer]], *, parking: bool) -> None:
         try:
             lease = self.lease or await self._regain()
             situation = Situation(self.run, self._events[0].to_json(), self._max_attempts)
@@ -258,18 +243,16 @@ class Resident:
             self._give_up(error)
             return
         finally:
-            self._committing -= 1
-            self._activity += 1
+            self._lull.committing -= 1
+            self._lull.stir()
         if isinstance(answer, str):
             self._drop()
             return
         for _, op, future in ops:
             memo = answer.memos.get(op.id)
             if memo is None:
-                self._note_deadline(op)
-                if op.op == STEP_ERROR:
-                    self._attempted[op.id] = op.attempt
-                self._await(op.id, future)
+                self._waits.note(op)
+                self._got(self._waits.add(op.id, future))
             elif not future.done():
                 future.set_result(memo)
         self._progressed = self._progressed or bool(answer.memos)
@@ -278,24 +261,14 @@ class Resident:
             if self._draining:
                 self._drop()
                 return
-            self.wakes_at = min(self._deadlines.values(), default=None)
+            self.wakes_at = self._waits.wakes_at
             self._keeper.parked(self)
-        elif self._draining and not self._running:
+        elif self._draining and not self._lull.running:
             self._drop()
         elif parking and not answer.memos:
             await self._refresh()
-        elif self._outstanding:
-            self._look_later()
-
-    def _note_deadline(self, op: Op) -> None:
-        if op.op == SLEEP:
-            self._deadlines[op.id] = (op.opts or {})["until"]
-
-    def _await(self, step_id: str, future: asyncio.Future[Memo | Retry]) -> None:
-        self._outstanding[step_id] = future
-        early = self._early.pop(step_id, None)
-        if early is not None:
-            self.wake(early)
+        elif self._waits:
+            self._lull.look_out()
 
     async def _regain(self) -> Lease:
         """Waits until the parked run is leased to this node again."""
@@ -311,46 +284,35 @@ class Resident:
 
     def wake(self, decided: Decided) -> None:
         """A step of this run was decided."""
-        if decided.status == StepStatus.DUE and decided.attempt <= self._attempted.get(decided.step_id, -1):
-            # Heard twice (as an effect, and read from the rows): it would be one attempt more.
-            return
-        future = self._outstanding.pop(decided.step_id, None)
-        if future is None:
-            self._early[decided.step_id] = decided
-            return
-        self._activity += 1
-        self._deadlines.pop(decided.step_id, None)
-        if future.done():
-            return
-        if decided.status == StepStatus.DUE:
-            future.set_result(Retry(decided.attempt))
-        else:
+        self._lull.stir()
+        self._got(self._waits.decide(decided))
+
+    def _got(self, memo: Memo | None) -> None:
+        if memo is not None:
             self._progressed = True
-            self._state_bytes += len(decided.data)
-            future.set_result(Memo(decided.data, decided.status == StepStatus.FAILED))
+            self._state_bytes += len(memo.data)
 
     def resume(self, start: Start) -> None:
         """The lease is back."""
         self.lease = start.lease
         self.stale = False
-        self._activity += 1
+        self._lull.stir()
         if self._regaining is not None:
             if not self._regaining.done():
                 self._regaining.set_result(None)
             self._regaining = None
         if start.step is not None:
             self.wake(start.step)
-            self._look_later()
+            self._lull.look_out()
         else:
             self._spawn(self._refresh())
 
     async def _refresh(self) -> None:
         """Reads the steps that wait: something was decided while nobody listened."""
-        waiting = list(self._outstanding)
-        for step in await self._decider.view(lambda: load_steps(self.run_id, waiting)):
-            if step.status not in (StepStatus.WAITING, StepStatus.RETRYING) and step.id in self._outstanding:
+        for step in await self._decider.view(partial(load_steps, self.run_id, self._waits.step_ids)):
+            if step.status not in (StepStatus.WAITING, StepStatus.RETRYING) and step.id in self._waits:
                 self.wake(Decided(step.id, step.status, step.data or b"null", step.attempt))
-        self._look_later()
+        self._lull.look_out()
 
     # The end.
 
@@ -423,7 +385,7 @@ class Resident:
     def drain(self) -> None:
         """Leaves as soon as no step is executing; what is recorded by then is kept, the rest is replayed."""
         self._draining = True
-        if not self._running and not self._committing and not self.ending:
+        if self._lull.quiet and not self.ending:
             self._drop()
 
     def stop(self) -> None:

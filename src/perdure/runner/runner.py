@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial
 from typing import TypeVar
 
 from perdure.bus import MemoryBus
@@ -177,16 +176,34 @@ class Runner:
         while self._loading:
             await asyncio.sleep(0)
             residents, self._loading = self._loading[:_LOAD_AT_ONCE], self._loading[_LOAD_AT_ONCE:]
-            run_ids = [resident.run_id for resident in residents]
-            loaded = await self._persist(partial(self.decider.view, partial(load_runs, run_ids)))
-            for resident in residents:
-                found = loaded.get(resident.run_id)
-                if self._residents.get(resident.run_id) is not resident:
-                    continue
-                if found is None or found.run.status >= RunStatus.COMPLETED:
-                    self.left(resident)
-                else:
-                    resident.begin(found.run, found.events, found.steps)
+            try:
+                await self._begin(residents)
+            except Exception:
+                # One of them cannot be read; the others must not wait for it.
+                for resident in residents:
+                    await self._begin_alone(resident)
+
+    async def _begin(self, residents: list[Resident]) -> None:
+        run_ids = [resident.run_id for resident in residents]
+        loaded = await self._persist(lambda: self.decider.view(lambda: load_runs(run_ids)))
+        for resident in residents:
+            found = loaded.get(resident.run_id)
+            if self._residents.get(resident.run_id) is not resident or resident.begun:
+                continue
+            if found is None or found.run.status >= RunStatus.COMPLETED:
+                self.left(resident)
+            else:
+                resident.begin(found.run, found.events, found.steps)
+
+    async def _begin_alone(self, resident: Resident) -> None:
+        try:
+            await self._begin([resident])
+        except Exception as error:
+            run_id = resident.run_id
+            _log.critical("run %s cannot be read and is set aside", run_id, exc_info=error)
+            await self._persist(lambda: self.decider.decide(drive.set_aside, run_id))
+            resident.lease = None
+            self.left(resident)
 
     def _on_ended(self, ended: Ended) -> None:
         resident = self._residents.get(ended.run_id)
@@ -243,7 +260,7 @@ class Runner:
             asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
 
     def _hand_back(self, lease: Lease) -> None:
-        self._spawn(self._persist(partial(self.decider.decide, drive.hand_back, lease)))
+        self._spawn(self._persist(lambda: self.decider.decide(drive.hand_back, lease)))
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         context = copy_context()
@@ -260,21 +277,37 @@ class Runner:
             self._work.clear()
             while self._backlog and self._capacity() > 0:
                 self._backlog = False
-                if await self._persist(partial(self.decider.decide, self._claim)):
+                if await self._past_defects(self._claim, drive.set_aside, _CLAIM_AT_ONCE):
                     self._backlog = True
 
-    def _claim(self, turn: Turn) -> Decision[bool]:
+    def _claim(self, turn: Turn, limit: int) -> Decision[bool]:
         turn.offer.room = self._capacity()
-        return drive.claim(turn, _CLAIM_AT_ONCE)
+        return drive.claim(turn, limit)
 
     async def _firing(self) -> None:
         while True:
             await self._due.wait()
             self._due.clear()
             self._due_at = None
-            following = await self._persist(partial(self.decider.decide, due.fire, _FIRE_AT_ONCE))
+            following = await self._past_defects(due.fire, due.set_aside, _FIRE_AT_ONCE)
             if following is not None:
                 self._expect(following)
+
+    async def _past_defects(
+        self,
+        make: Callable[[Turn, int], Decision[T]],
+        set_aside: Callable[[Turn], Decision[str | None]],
+        limit: int,
+    ) -> T:
+        """Makes a decision on up to `limit` jobs. A job that cannot be decided on must not hold up the others: then
+        they are taken one at a time, and the one that fails is set aside for somebody to look at."""
+        try:
+            return await self._persist(lambda: self.decider.decide(make, limit))
+        except Exception as error:
+            if limit == 1:
+                job_id = await self._persist(lambda: self.decider.decide(set_aside))
+                _log.critical("job %s cannot be used and is set aside", job_id, exc_info=error)
+        return await self._past_defects(make, set_aside, 1)
 
     def _expect(self, at: int) -> None:
         """Makes sure that what is due at a time is fired then."""
@@ -288,7 +321,7 @@ class Runner:
     async def _renewing(self) -> None:
         while True:
             await asyncio.sleep(_LIFETIME / 3000)
-            await self._persist(partial(self.decider.decide, drive.renew, self.decider.node, _LIFETIME))
+            await self._persist(lambda: self.decider.decide(drive.renew, self.decider.node, _LIFETIME))
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Tries again until the store takes it: a full disk ends one day, and nothing here may be skipped."""

@@ -78,6 +78,10 @@ class App:
         `rate_limit`, `debounce`, `batch_events`, `priority`, `idempotency`, `singleton`, `cancel_on`,
         `timeouts`, `on_failure`. Raises `ConfigError` with every fault of the options and the handler.
         """
+        handler: object = id
+        if callable(handler):
+            name = getattr(handler, "__name__", "name")
+            raise ConfigError(f"function {name!r}", [f'id: is missing: write @app.function("{name}", ...)'])
         return FunctionDecorator(self, id, options)
 
     async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
@@ -37,6 +38,11 @@ T = TypeVar("T")
 
 _DUE = int(StepStatus.DUE)
 _FIRST = Retry(0)
+_log = logging.getLogger("perdure.run")
+
+_REFUSALS = 10
+"""How often a step is refused after the end. `finally` blocks call few; `while True:` with a bare `except:` around
+a step goes on for ever, never lets the event loop turn, and would stand still everything else in the process."""
 
 
 class StepCall(msgspec.Struct):
@@ -108,6 +114,7 @@ class Execution(Generic[R]):
         # Made when needed: objects that live through a collection are what Python's collector costs.
         self._tasks: set[asyncio.Task[Json]] | None = None
         self._ended = self._cancelled = self._put_away = False
+        self._refused = 0
         self.context = Context(
             event=events[0],
             events=events,
@@ -175,6 +182,8 @@ class Execution(Generic[R]):
     async def wait(self, op: Op, restore: Callable[[bytes], T]) -> T:
         """A step that the host decides: a sleep, a wait, an invoke, a sending."""
         task = self._enter(op.name)
+        if self._refused > _REFUSALS:
+            await self._hold()
         try:
             memo = self._recall(op.id)
             if memo is None:
@@ -196,6 +205,8 @@ class Execution(Generic[R]):
     async def run_step(self, call: StepCall) -> Json:
         """A step that a callable decides, attempted until it succeeds or the host says that it failed."""
         task = self._enter(call.name)
+        if self._refused > _REFUSALS:
+            await self._hold()
         try:
             memo = self._recall(call.id)
             if memo is None:
@@ -307,17 +318,32 @@ class Execution(Generic[R]):
             self._tasks.discard(task)
 
     def check_not_ended(self, step_id: str) -> None:
-        if self._put_away:
-            raise asyncio.CancelledError()
-        if not self._ended:
+        """Refuses a step once the execution is over. What does not take that for an answer is held when it awaits."""
+        if not (self._put_away or self._ended):
             return
-        if self._cancelled:
+        self._refused += 1
+        if self._refused > _REFUSALS:
+            return
+        if self._put_away or self._cancelled:
             # A handler in a thread goes on after its cancellation until it calls its next step: here.
             raise asyncio.CancelledError()
         raise PerdureError(
             f"step {step_id!r}: the run {self.context.run_id} of {self.function.id!r} has ended; "
             "await steps, and tasks that call them, in the handler"
         )
+
+    async def _hold(self) -> None:
+        """For code that goes on after its end: it waits, and is forgotten."""
+        if self._refused == _REFUSALS + 1:
+            _log.error(
+                "the handler of run %s of %s catches its own cancellation and goes on; it is left behind. "
+                "Catch `Exception` instead of everything, or raise CancelledError again",
+                self.context.run_id,
+                self.function.id,
+            )
+        # The check before this has counted twice, at the call and here.
+        self._refused += 2
+        await self.loop.create_future()
 
     async def _stop_tasks(self) -> None:
         # A step left running would go on beside the next attempt of the same handler, and be done twice.

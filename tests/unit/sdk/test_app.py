@@ -163,7 +163,7 @@ BATCH = BatchEvents(10, "5s")
 OPTION_FAULTS: list[tuple[dict[str, Json], str]] = [
     ({"triggr": "a"}, "triggr: is no option; did you mean trigger?"),
     ({"trigger": 5}, "triggers[0]: must be an event name, on(...) or Cron(...), got 5"),
-    ({"trigger": ["a", ""]}, "triggers[1].event: must be 1 to 255 characters, got ''"),
+    ({"trigger": ["a", ""]}, "triggers[1].event: must be a text of 1 to 255 characters, got ''"),
     ({"trigger": "shop/*/x"}, "triggers[0].event: * stands only at the end, after / or ., got 'shop/*/x'"),
     ({"trigger": "shop*"}, "triggers[0].event: * stands only at the end, after / or ., got 'shop*'"),
     ({"trigger": ["a"] * 11}, "triggers: at most 10 are allowed, got 11"),
@@ -220,12 +220,29 @@ def test_faults_of_the_options(options: dict[str, Json], message: str) -> None:
     assert str(caught.value).startswith("function 'shop-f' is not valid: ")
 
 
+# What programs without type checks pass.
+UNTYPED: Json = 5
+NOTHING: Json = None
 POLICY_FAULTS: list[tuple[Callable[[], object], str]] = [
     (lambda: Concurrency(1, scope="env"), 'concurrency is not valid: key: is required with scope "env"'),
     (lambda: Throttle(0, "1s"), "throttle is not valid: limit: must be a whole number of at least 1, got 0"),
     (lambda: Debounce("8d"), "debounce is not valid: period: must be at most 168h, got '8d'"),
     (lambda: RateLimit(1, "5 bananas"), "rate_limit is not valid: period: unit 'bananas'"),
-    (lambda: Cron("@daily", jitter="1h"), "cron trigger is not valid: jitter: must be at most"),
+    (lambda: Cron("@daily", jitter="1h"), "cron trigger is not valid: jitter: must be at most 5m, got '1h'"),
+    (lambda: BatchEvents(2, "11m"), "batch_events is not valid: timeout: must be at most 10m, got '11m'"),
+    (lambda: on(UNTYPED), "trigger is not valid: event: must be a text of 1 to 255 characters, got 5"),
+    (lambda: on("a", if_=UNTYPED), "trigger is not valid: expression: must be a text that is not empty, got 5"),
+    (lambda: on("a", if_=""), "trigger is not valid: expression: must be a text that is not empty, got ''"),
+    (lambda: Concurrency(1, key=""), "concurrency is not valid: key: must be a text that is not empty, got ''"),
+    (lambda: Concurrency(10**30), "concurrency is not valid: limit: must be at most 1000000000"),
+    (lambda: Throttle(10**400, "1s"), "throttle is not valid: limit: must be at most 1000000000"),
+    (lambda: Throttle(1, NOTHING), 'throttle is not valid: period: is required: a duration such as "1m"'),
+    (lambda: RateLimit(1, NOTHING), "rate_limit is not valid: period: is required"),
+    (lambda: Debounce(NOTHING), "debounce is not valid: period: is required"),
+    (lambda: BatchEvents(2, NOTHING), "batch_events is not valid: timeout: is required"),
+    (lambda: CancelOn(UNTYPED), "cancel_on is not valid: event: must be a text that is not empty, got 5"),
+    (lambda: CancelOn("a", match=UNTYPED), "cancel_on is not valid: match: must be a text that is not empty, got 5"),
+    (lambda: Singleton(key=UNTYPED), "singleton is not valid: key: must be a text that is not empty, got 5"),
 ]
 
 
@@ -234,6 +251,13 @@ def test_faults_of_a_policy_alone(make: Callable[[], object], message: str) -> N
     with pytest.raises(ConfigError) as caught:
         make()
     assert str(caught.value).startswith(message)
+
+
+def test_a_decorator_without_parentheses_is_refused() -> None:
+    # It would put the handler in the place of the id, and never register it.
+    app: Json = App("shop")
+    with pytest.raises(ConfigError, match=r'is missing: write @app.function\("handler", \.\.\.\)'):
+        app.function(handler)
 
 
 @pytest.mark.parametrize("wrong", ["", "a b", "-a", "a-", "é", "a/b", "a" * 129, None])

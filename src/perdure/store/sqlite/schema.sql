@@ -52,7 +52,7 @@ CREATE TABLE step (
   PRIMARY KEY (run_id, id)
 ) STRICT, WITHOUT ROWID;
 
--- Failed attempts of steps, and of handlers (step_id empty).
+-- Failed attempts of steps, and of handlers (step_id empty), whose count begins anew when the run gets on.
 CREATE TABLE attempt (
   run_id TEXT NOT NULL,
   step_id TEXT NOT NULL,
@@ -60,7 +60,7 @@ CREATE TABLE attempt (
   started_at INTEGER NOT NULL,
   ended_at INTEGER NOT NULL,
   error BLOB NOT NULL,
-  PRIMARY KEY (run_id, step_id, attempt)
+  PRIMARY KEY (run_id, step_id, started_at, attempt)
 ) STRICT, WITHOUT ROWID;
 
 -- state: 0 scheduled, 1 ready, 2 leased, 3 blocked, 4 parked.

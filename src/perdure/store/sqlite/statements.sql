@@ -127,7 +127,7 @@ DELETE FROM batch_item WHERE job_id = ?
 INSERT OR REPLACE INTO function VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name unblock_function
-UPDATE job SET state = 1, blocked_on = NULL WHERE state = 3 AND function_id = ?
+UPDATE job SET state = 1, blocked_on = NULL WHERE state = 3 AND function_id = ? AND blocked_on <> '@defect'
 
 -- :name put_node
 INSERT OR REPLACE INTO node VALUES (?, ?)
@@ -225,7 +225,7 @@ SELECT * FROM step WHERE run_id = ? ORDER BY seq
 SELECT * FROM step WHERE run_id = ? AND id = ?
 
 -- :name attempts_of payload
-SELECT * FROM attempt WHERE run_id = ? ORDER BY step_id, attempt
+SELECT * FROM attempt WHERE run_id = ? ORDER BY step_id, started_at, attempt
 
 -- :name pause_paths
 SELECT DISTINCT name, path FROM pause WHERE kind IN ('event', 'cancel') AND name IN (?, ?, ?)
