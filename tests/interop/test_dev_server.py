@@ -50,6 +50,38 @@ async def slow(ctx: Context) -> None:
 """
 
 
+PLAIN = """
+import time
+from perdure import App, Context, step
+
+app = App("keeps")
+
+def wait() -> None:
+    print("at work", flush=True)
+    time.sleep(60)
+
+@app.function("keep", trigger="t/keep")
+async def keep(ctx: Context) -> None:
+    await step.run("wait", wait)
+"""
+
+
+STUBBORN = """
+from perdure import App, Context, step
+
+app = App("keeps")
+
+@app.function("keep", trigger="t/keep")
+async def keep(ctx: Context) -> None:
+    print("at work", flush=True)
+    while True:
+        try:
+            await step.sleep("an hour", "1h")
+        except BaseException:
+            continue
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "shopapp.py").write_text(APP)
@@ -120,6 +152,31 @@ async def test_a_second_signal_ends_at_once(folder: Path) -> None:
         server.wait_for("stopping: 1 executing")
         assert server.stop(signal.SIGTERM) == 128 + signal.SIGTERM
         server.wait_for("stopped at once; the next start recovers")
+
+
+async def test_a_second_signal_ends_at_once_even_while_a_step_blocks_the_event_loop(folder: Path) -> None:
+    (folder / "slow.py").write_text(SLOW.replace("await asyncio.sleep(60)", "__import__('time').sleep(60)"))
+    with DevServer(folder, "slow", "--db", "slow.db", "--no-reload") as server:
+        async with Client(server.url) as client:
+            await client.send({"name": "t/slow"})
+        server.wait_for("in the step")
+        server.send_signal(signal.SIGTERM)
+        assert server.stop(signal.SIGINT) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        server.wait_for("stopped at once; the next start recovers")
+
+
+@pytest.mark.parametrize("body", [PLAIN, STUBBORN], ids=["plain", "stubborn"])
+async def test_what_does_not_end_does_not_keep_the_process(folder: Path, body: str) -> None:
+    (folder / "keeps.py").write_text(body)
+    with DevServer(folder, "keeps", "--db", "keeps.db", "--no-reload") as server:
+        async with Client(server.url) as client:
+            run_id = await run_of(client, "t/keep")
+            server.wait_for("at work")
+            # Otherwise the server would wait the ten seconds for a plain step.
+            await client.cancel(run_id)
+        assert server.stop() == 0
+        server.wait_for("stopped; nothing that was accepted is lost")
+        server.wait_for("1 still executing, cut off; the next start does them again")
 
 
 def test_an_app_that_cannot_be_had_ends_the_server_before_it_begins(tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def _import(target: str, name: str) -> ModuleType:
             raise LoadError(
                 f"{target}: there is no module {error.name!r} in {Path.cwd()} or on Python's path"
             ) from error
-        raise LoadError(f"{target}: {_shortened(error)}") from error
+        raise LoadError(f"{target}: the module imports another one that is not there\n{_shortened(error)}") from error
     except ConfigError as error:
-        raise LoadError(f"{target}: {_shortened(error)}") from error
+        raise LoadError(f"{target}: a function or option is not valid\n{_shortened(error)}") from error
     except (Exception, SystemExit) as error:
         raise LoadError(f"{target}: the module fails when it is imported\n{_shortened(error)}") from error
 

@@ -116,18 +116,18 @@ def _result(span: Span) -> str:
     return "" if span.output is None else short(span.output)
 
 
-def _error_line(error: Json) -> str:
+def _error_line(error: Json, width: int = 80) -> str:
     if isinstance(error, dict) and "message" in error:
         line = f"{error.get('name', 'Error')}: {error['message']}".splitlines()[0]
-        return line if len(line) <= 80 else line[:77] + "..."
-    return short(error)
+        return line if len(line) <= width else line[: width - 3] + "..."
+    return short(error, width)
 
 
 def _print_outcome(run: RunInfo) -> None:
     if run.status == "COMPLETED":
         click.echo(f"result {short(run.output, 2000)}")
     elif run.status == "FAILED":
-        click.echo(f"error {_error_line(run.output)}")
+        click.echo(f"error {_error_line(run.output, 2000)}")
         stack = run.output.get("stack") if isinstance(run.output, dict) else None
         if stack:
             click.echo(stack.rstrip())

@@ -2,7 +2,8 @@
 
 The port is taken first and the node started before the first request is accepted. The first SIGINT or SIGTERM
 ends it in order (requests are answered, steps may finish, the rest is handed back); a second one ends it at once,
-which is safe too: what was acknowledged is committed.
+even while a step blocks the event loop, which is safe too: what was acknowledged is committed. When the node has
+stopped, nothing that users' code still does keeps the process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 import click
@@ -29,9 +33,12 @@ from perdure.model.config import EventTrigger
 from perdure.model.errors import PerdureError
 from perdure.model.json import Json
 from perdure.node import Node
+from perdure.store.sqlite.store import MEMORY
 
 _ANSWER_WITHIN = 5
 """How long requests that are being answered may take when the server ends (seconds)."""
+_FAREWELL = 1.0
+"""How long coroutines that are left may take to end when they are cancelled (seconds)."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -53,6 +60,7 @@ def serve(settings: Settings) -> None:
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, listener))
+        runner.run(_leave())
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
@@ -68,7 +76,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot open {settings.db}: {error.strerror}") from error
-    server = uvicorn.Server(_uvicorn_config(node))
+    server = _Server(_uvicorn_config(node))
     _install_signals(server)
     serving = asyncio.create_task(server.serve([listener]))
     reloading = asyncio.create_task(Reloader(node, settings.apps).watch()) if settings.reload else None
@@ -86,7 +94,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         if executing:
             click.echo(f"stopping: {executing} executing; a second signal stops at once")
         await node.stop()
-        click.echo("stopped; nothing that was accepted is lost")
+        in_memory = settings.db == MEMORY
+        click.echo(f"stopped; {'what was in memory is gone' if in_memory else 'nothing that was accepted is lost'}")
 
 
 def _uvicorn_config(node: Node) -> uvicorn.Config:
@@ -102,24 +111,45 @@ def _uvicorn_config(node: Node) -> uvicorn.Config:
     )
 
 
-def _install_signals(server: uvicorn.Server) -> None:
-    # uvicorn takes the signals while it serves, and raises what it took again when it is done: the first one that
-    # arrives here is known already.
-    received = 0
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Ours stay in force: uvicorn's ask the event loop, which a step may be blocking, to end.
+        yield
 
+
+def _install_signals(server: uvicorn.Server) -> None:
     def on_signal(number: int, frame: Json) -> None:
-        nonlocal received
-        received += 1
-        server.should_exit = True
-        if received > 1:
+        if server.should_exit:
             _end_at_once(number)
+        server.should_exit = True
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
 
 
+async def _leave() -> None:
+    """Ends the process if users' code would keep it: a plain step in its thread, a handler that goes on and on."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    left = len((await asyncio.wait(tasks, timeout=_FAREWELL))[1]) if tasks else 0
+    deadline = time.monotonic() + _FAREWELL
+    for thread in threading.enumerate():
+        if thread.name.startswith("perdure-step"):
+            # One without work ends by itself, in a moment.
+            thread.join(max(0.0, deadline - time.monotonic()))
+            left += thread.is_alive()
+    if left:
+        click.echo(f"{left} still executing, cut off; the next start does them again")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+
+
 def _end_at_once(number: int) -> NoReturn:
-    click.echo("stopped at once; the next start recovers", err=True)
+    # Not through Python's buffers: the signal may have come while they are being written.
+    os.write(2, b"stopped at once; the next start recovers\n")
     os._exit(128 + number)
 
 
@@ -171,6 +201,7 @@ def _print_banner(settings: Settings, node: Node, port: int) -> None:
         ]
         click.echo(f"{'functions' if position == 0 else '':<10} {function.id}  {triggers_text(triggers)}")
     if not functions:
-        click.echo("functions  none: name an app, as in `perdure dev module:app`")
+        hint = "the app has none yet: add one with `@app.function(...)`" if settings.apps else "name an app"
+        click.echo(f"functions  none; {hint}" + ("" if settings.apps else ", as in `perdure dev module:app`"))
     if settings.reload:
         click.echo("reload     on: changed code is imported at once")

@@ -42,6 +42,8 @@ from perdure.sdk.port import FetchRequest, FetchResponse
 P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger("perdure.runner")
+_FAREWELL = 1.0
+"""How long a cancelled handler has for its `finally` blocks when the process ends (seconds)."""
 
 
 class Keeper(Protocol):
@@ -398,9 +400,9 @@ class Resident:
             task.cancel()
 
     async def stopped(self) -> None:
-        """Waits until the handler's coroutine is gone."""
+        """Waits until the handler's coroutine is gone; not for ever, for it may catch its cancellation."""
         if self._life is not None:
-            await asyncio.wait([self._life])
+            await asyncio.wait([self._life], timeout=_FAREWELL)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)

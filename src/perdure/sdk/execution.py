@@ -114,7 +114,7 @@ class Execution(Generic[R]):
         # Made when needed: objects that live through a collection are what Python's collector costs.
         self._tasks: set[asyncio.Task[Json]] | None = None
         self._ended = self._cancelled = self._put_away = False
-        self._refused = 0
+        self._refused, self._held = 0, False
         self.context = Context(
             event=events[0],
             events=events,
@@ -334,15 +334,14 @@ class Execution(Generic[R]):
 
     async def _hold(self) -> None:
         """For code that goes on after its end: it waits, and is forgotten."""
-        if self._refused == _REFUSALS + 1:
+        if not self._held:
+            self._held = True
             _log.error(
-                "the handler of run %s of %s catches its own cancellation and goes on; it is left behind. "
-                "Catch `Exception` instead of everything, or raise CancelledError again",
+                "run %s: the handler of %s catches its own cancellation and goes on with steps; it is left where it "
+                "is. Catch `Exception` instead of everything, or raise CancelledError again",
                 self.context.run_id,
                 self.function.id,
             )
-        # The check before this has counted twice, at the call and here.
-        self._refused += 2
         await self.loop.create_future()
 
     async def _stop_tasks(self) -> None:

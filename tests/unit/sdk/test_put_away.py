@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from perdure import App, Context, RunCancelledError, step
 from perdure.testing import in_memory
 
@@ -56,3 +58,30 @@ async def test_a_step_in_finally_is_not_done_after_a_cancellation() -> None:
             done.append("cancelled")
         await engine.settle()
         assert sorted(done) == ["cancelled", "finally"]
+
+
+async def test_a_handler_that_catches_everything_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    app = App("shop")
+    over = False
+
+    @app.function("stubborn")
+    async def stubborn(ctx: Context) -> None:
+        while not over:
+            try:
+                await step.sleep("an hour", "1h")
+            except BaseException:
+                continue
+
+    @app.function("other")
+    async def other(ctx: Context) -> str:
+        return await step.run("work", lambda: "done")
+
+    async with in_memory(app) as engine:
+        run = await engine.trigger(stubborn)
+        await engine.settle()
+        assert await (await engine.trigger(other)).result(timeout=5) == "done"
+        await run.cancel()
+        await engine.settle()
+        over = True
+    assert "the handler of shop-stubborn catches its own cancellation" in caplog.text
+    assert caplog.text.count("catches its own cancellation") == 1
