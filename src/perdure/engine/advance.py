@@ -12,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.engine import reads
+from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.drive import park
 from perdure.engine.flow import timer
 from perdure.engine.mutations import PutAttempt, PutEvent, PutStep, RecordStep, ResetAttempt
@@ -179,8 +180,8 @@ def _wait_for_event(turn: Turn, situation: Situation, seq: int, op: Op, opts: di
         try:
             condition = narrow(compile_expression(opts["if"]), situation.event, turn.now)
         except ExpressionError as error:
-            info = ErrorInfo("InvalidExpression", f"step {op.name!r}: the condition cannot be used: {error}")
-            return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(info), failed=True)))
+            problem = f"step {op.name!r}: the condition cannot be used: {error}"
+            return (yield from _at_once(turn, run, seq, op, _failed_memo("InvalidExpression", problem)))
     yield _step(run, seq, op, StepStatus.WAITING)
     if condition is not None and condition.constant is False:
         # No event can match: only the timeout is left to wait for.
@@ -198,8 +199,7 @@ def _wait_for_signal(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Jso
     holder = yield from reads.signal_pause(opts["signal"])
     if holder is not None and opts.get("conflict", "fail") == "fail":
         message = f"Signal conflict; run {holder.run_id} already waits for signal {opts['signal']!r}"
-        error = ErrorInfo("SignalConflictError", message)
-        return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(error), failed=True)))
+        return (yield from _at_once(turn, run, seq, op, _failed_memo("SignalConflictError", message)))
     if holder is not None:
         yield from resume(turn, holder, NULL)
     if opts["timeout"] <= 0:
@@ -213,50 +213,49 @@ def _wait_for_signal(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Jso
 
 def _invoke(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Json]) -> Decision[Memo | None]:
     function = turn.catalogue.get(opts["function_id"])
-    problem = None
-    if function is None:
-        problem = f"could not find function with ID: {opts['function_id']}"
-    elif function.paused:
-        problem = f"function {function.id} is paused"
-    elif function.config.debounce is not None:
-        problem = f"function {function.id} is debounced: which run would answer is not known; send an event instead"
+    problem = _not_invokable(function, opts["function_id"])
     if function is None or problem is not None:
-        error = ErrorInfo("InvokeError", problem or "")
-        return (yield from _at_once(turn, run, seq, op, Memo(msgspec.json.encode(error), failed=True)))
-    timeout = opts.get("timeout")
+        return (yield from _at_once(turn, run, seq, op, _failed_memo("InvokeError", problem or "")))
+    timeout = DEFAULT_INVOKE_TIMEOUT if opts.get("timeout") is None else opts["timeout"]
     correlation_id = timer_id(run.id, op.id)
+    stored = _invocation(turn, run, op, opts, correlation_id, turn.now + timeout)
+    yield PutEvent(stored.internal_id, stored.event.name, turn.now, 1, encode(stored.event.to_json()))
+    outcome = yield from consider(turn, function, stored, parent=correlation_id)
+    if isinstance(outcome, Refused):
+        refusal = f"function {function.id}: {outcome.message}"
+        return (yield from _at_once(turn, run, seq, op, _failed_memo("InvokeError", refusal)))
+    yield _step(run, seq, op, StepStatus.WAITING)
+    yield from open_pause(turn, run.id, op.id, "invoke", correlation_id, timeout=timeout, function_id=run.function_id)
+    return None
+
+
+def _not_invokable(function: CompiledFunction | None, function_id: str) -> str | None:
+    if function is None:
+        return f"could not find function with ID: {function_id}"
+    if function.paused:
+        return f"function {function.id} is paused"
+    if function.config.debounce is not None:
+        return f"function {function.id} is debounced: which run would answer is not known; send an event instead"
+    return None
+
+
+def _invocation(turn: Turn, run: Run, op: Op, opts: dict[str, Json], correlation_id: str, expire: int) -> StoredEvent:
+    """The event that an invoked function sees (A.7)."""
     metadata = {
-        "fn_id": function.id,
+        "fn_id": opts["function_id"],
         "correlation_id": correlation_id,
-        "expire": turn.now + (DEFAULT_INVOKE_TIMEOUT if timeout is None else timeout),
+        "expire": expire,
         "name": op.name,
         "source_fn_id": run.function_id,
     }
-    event = Event(
-        FUNCTION_INVOKED,
-        {**(opts.get("data") or {}), "_inngest": metadata},
-        "",
-        turn.now,
-        opts.get("user"),
-        opts.get("v"),
-    )
-    event.id = internal_id = turn.ids()
-    yield PutEvent(internal_id, event.name, turn.now, 1, encode(event.to_json()))
-    yield _step(run, seq, op, StepStatus.WAITING)
-    yield from open_pause(
-        turn, run.id, op.id, "invoke", correlation_id,
-        timeout=DEFAULT_INVOKE_TIMEOUT if timeout is None else timeout, function_id=run.function_id,
-    )  # fmt: skip
-    outcome = yield from consider(
-        turn, function, StoredEvent(internal_id, event, turn.now, True), parent=correlation_id
-    )
-    if isinstance(outcome, Refused):
-        pause = yield from reads.pause_by_id(correlation_id)
-        if pause is not None:
-            error = ErrorInfo("InvokeError", f"function {function.id}: {outcome.message}")
-            yield from resume(turn, pause, msgspec.json.encode(error), failed=True)
-            return Memo(msgspec.json.encode(error), failed=True)
-    return None
+    data = {**(opts.get("data") or {}), "_inngest": metadata}
+    internal_id = turn.ids()
+    event = Event(FUNCTION_INVOKED, data, internal_id, turn.now, opts.get("user"), opts.get("v"))
+    return StoredEvent(internal_id, event, turn.now, internal=True)
+
+
+def _failed_memo(name: str, message: str) -> Memo:
+    return Memo(msgspec.json.encode(ErrorInfo(name, message)), failed=True)
 
 
 def _send_events(turn: Turn, opts: dict[str, Json]) -> Decision[Memo]:
@@ -265,8 +264,7 @@ def _send_events(turn: Turn, opts: dict[str, Json]) -> Decision[Memo]:
         try:
             stored.append(parse_event(body, now=turn.now, internal_id=turn.ids(), index=index))
         except EventError as error:
-            info = ErrorInfo("EventError", f"events[{index}]: {error.reason}")
-            return Memo(msgspec.json.encode(info), failed=True)
+            return _failed_memo("EventError", f"events[{index}]: {error.reason}")
     for item in stored:
         yield from accept(turn, item)
     return Memo(encode([item.internal_id for item in stored]))

@@ -78,6 +78,12 @@ def _text(owner: msgspec.Struct, *names: str) -> list[str]:
     ]
 
 
+def _event_name(value: object) -> list[str]:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_EVENT_NAME:
+        return [f"event: must be a text of 1 to {MAX_EVENT_NAME} characters, got {value!r}"]
+    return []
+
+
 def _at_least(name: str, value: object, low: int) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         return [f"{name}: must be a whole number of at least {low}, got {value!r}"]
@@ -93,10 +99,7 @@ class EventTrigger(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="k
     expression: str | None = None
 
     def __post_init__(self) -> None:
-        problems = _text(self, "expression")
-        if not isinstance(self.event, str) or not 0 < len(self.event) <= MAX_EVENT_NAME:
-            problems.insert(0, f"event: must be a text of 1 to {MAX_EVENT_NAME} characters, got {self.event!r}")
-        _check("trigger", problems)
+        _check("trigger", _event_name(self.event) + _text(self, "expression"))
 
 
 class Cron(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="cron"):
@@ -239,8 +242,7 @@ class CancelOn(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         problems = _duration(self, "timeout") + _text(self, "if_", "match")
-        if not isinstance(self.event, str) or not self.event:
-            problems.append(f"event: must be a text that is not empty, got {self.event!r}")
+        problems += _event_name(self.event)
         if self.if_ and self.match:
             problems.append("match: give either if_ or match, not both")
         _check("cancel_on", problems)

@@ -240,7 +240,7 @@ POLICY_FAULTS: list[tuple[Callable[[], object], str]] = [
     (lambda: RateLimit(1, NOTHING), "rate_limit is not valid: period: is required"),
     (lambda: Debounce(NOTHING), "debounce is not valid: period: is required"),
     (lambda: BatchEvents(2, NOTHING), "batch_events is not valid: timeout: is required"),
-    (lambda: CancelOn(UNTYPED), "cancel_on is not valid: event: must be a text that is not empty, got 5"),
+    (lambda: CancelOn(UNTYPED), "cancel_on is not valid: event: must be a text of 1 to 255 characters, got 5"),
     (lambda: CancelOn("a", match=UNTYPED), "cancel_on is not valid: match: must be a text that is not empty, got 5"),
     (lambda: Singleton(key=UNTYPED), "singleton is not valid: key: must be a text that is not empty, got 5"),
 ]
@@ -300,6 +300,17 @@ def test_a_notebook_may_run_a_cell_again(monkeypatch: pytest.MonkeyPatch) -> Non
     assert app.functions["shop-f"] is again
     with pytest.raises(ConfigError, match="is taken"):
         app.function("f")(without_handler_name)
+
+
+def test_what_is_typed_into_a_prompt_may_be_typed_again() -> None:
+    # The prompt of `python -m asyncio` belongs to a module that has a file.
+    source = "async def typed(ctx): ..."
+    app, typed = App("shop"), []
+    for _ in range(2):
+        scope: dict[str, Json] = {"__name__": "__main__"}
+        exec(compile(source, "<console>", "exec"), scope)
+        typed.append(app.function("f")(scope["typed"]))
+    assert app.functions["shop-f"] is typed[1]
 
 
 async def without_handler_name(ctx: Context) -> None: ...
