@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from perdure import sync
 from perdure.embedding import embedded, lifespan
 from perdure.engine.retention import Retention
 from perdure.model.config import (
@@ -29,15 +30,19 @@ from perdure.model.config import (
 from perdure.model.errors import (
     ConfigError,
     NonRetriableError,
+    NotFoundError,
     PerdureError,
+    RefusedError,
     RetryAfterError,
     RunCancelledError,
     RunError,
     RunFailedError,
     StepError,
+    StoreError,
+    StoreLockedError,
 )
-from perdure.model.event import Event
-from perdure.node import Node, RefusedError
+from perdure.model.event import Event, EventError
+from perdure.node import Node
 from perdure.runner.handle import RunHandle
 from perdure.sdk.app import App
 from perdure.sdk.context import Context
@@ -54,10 +59,12 @@ __all__ = [
     "Cron",
     "Debounce",
     "Event",
+    "EventError",
     "EventTrigger",
     "Function",
     "Node",
     "NonRetriableError",
+    "NotFoundError",
     "PerdureError",
     "Priority",
     "RateLimit",
@@ -70,10 +77,13 @@ __all__ = [
     "RunHandle",
     "Singleton",
     "StepError",
+    "StoreError",
+    "StoreLockedError",
     "Throttle",
     "Timeouts",
     "embedded",
     "lifespan",
     "on",
     "step",
+    "sync",
 ]

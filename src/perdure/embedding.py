@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from perdure.engine.retention import Retention
+from perdure.model.errors import ConfigError
 from perdure.node import Node
 from perdure.runner import Clock
 from perdure.sdk.app import App
@@ -34,9 +35,36 @@ class NodeOptions(TypedDict, total=False):
 
 
 def make_node(apps: App | Iterable[App], db: str | Path | Store, **options: Unpack[NodeOptions]) -> Node:
-    """A node over a database: a file, ":memory:", or a store. It has yet to be started."""
+    """A node over a database: a file, ":memory:", or a store. It has yet to be started. Raises `ConfigError`."""
+    served: list[App] = [apps] if isinstance(apps, App) else list(apps)
+    problems = _faults(served, db, dict(options))
+    if problems:
+        raise ConfigError("perdure.embedded", problems)
     store = SqliteStore(db) if isinstance(db, str | Path) else db
-    return Node([apps] if isinstance(apps, App) else list(apps), store, **options)
+    return Node(served, store, **options)
+
+
+def _faults(apps: Sequence[object], db: str | Path | Store, options: dict[str, object]) -> list[str]:
+    """What is wrong with the arguments. What type checks exclude comes too, for not all programs have them."""
+    problems = [f"app: must be perdure.App, got {app!r}" for app in apps if not isinstance(app, App)]
+    ids = [app.id for app in apps if isinstance(app, App)]
+    problems += [f"app: there are several with the id {id!r}" for id in sorted(set(ids)) if ids.count(id) > 1]
+    if db == "":
+        problems.append('db: must be the name of a file, or ":memory:"')
+    problems += [f"{name}: is no option" for name in options if name not in NodeOptions.__annotations__]
+    for name, kinds, least, what in (
+        ("max_active", (int,), 1, "a whole number of at least 1"),
+        ("retry_interval", (int,), 1, "milliseconds, a whole number of at least 1"),
+        ("shutdown_timeout", (int, float), 0, "seconds, at least 0"),
+    ):
+        value = options.get(name)
+        # As the options of functions do, None stands for what is not given.
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value >= least):
+            problems.append(f"{name}: must be {what}, got {value!r}")
+    retention = options.get("retention")
+    if retention is not None and not isinstance(retention, Retention):
+        problems.append(f'retention: must be Retention(...), such as Retention(completed="1d"), got {retention!r}')
+    return problems
 
 
 @asynccontextmanager

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, TypeVar, overload
 import msgspec
 
 from perdure import expressions
-from perdure.engine import intake, reads, views
+from perdure.engine import intake, operate, reads, views
 from perdure.engine.catalogue import Catalogue, CompiledFunction
+from perdure.engine.intake import Invoked
 from perdure.engine.retention import Retention
 from perdure.engine.schedule import Refused
 from perdure.engine.turn import Decision
 from perdure.model import values
 from perdure.model.config import FunctionConfig
-from perdure.model.errors import ConfigError, NotFoundError, PerdureError, StoreError
-from perdure.model.event import FUNCTION_INVOKED, Event, StoredEvent, parse_event
+from perdure.model.errors import ConfigError, NotFoundError, RefusedError, StoreError
+from perdure.model.event import FUNCTION_INVOKED, EventError, StoredEvent, parse_event
 from perdure.model.ids import UlidFactory, seeded_ulid
 from perdure.model.json import Json
+from perdure.model.limits import MAX_EVENT_BYTES
 from perdure.model.records import RunStatus
 from perdure.runner import Clock, Runner, SystemClock
 from perdure.runner.decider import Decider
@@ -50,14 +52,6 @@ class Accepted(msgspec.Struct):
 
     event_ids: list[str]
     run_ids: list[list[str]]
-
-
-class RefusedError(PerdureError):
-    """A run was not started, for a reason of its function's flow control (`reason`, e.g. "rate_limited")."""
-
-    def __init__(self, refused: Refused) -> None:
-        self.reason = refused.reason
-        super().__init__(refused.message)
 
 
 class Node:
@@ -88,6 +82,8 @@ class Node:
         self.sweeper = Sweeper(self._decider, retention or Retention())
         self._shutdown_timeout = shutdown_timeout
         self._started = False
+        # One change of the catalogue at a time: each is made from the one before.
+        self._registering = asyncio.Lock()
 
     async def start(self) -> None:
         """Opens the store, registers the apps, and begins to run what is due."""
@@ -153,8 +149,9 @@ class Node:
 
     async def register_configs(self, app_id: str, configs: list[FunctionConfig]) -> None:
         """Registers the functions of an app, wherever its code runs. Raises `ConfigError`."""
-        functions = await self._decider.decide(intake.register, app_id, configs)
-        self._decider.catalogue = Catalogue(functions)
+        async with self._registering:
+            functions = await self._decider.decide(intake.register, app_id, configs)
+            self._decider.catalogue = Catalogue(functions)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -211,30 +208,29 @@ class Node:
         """Starts one function and returns its run. `id` makes the start idempotent: within 24h, the same id gives
         the run that it started first.
 
-        Raises `NotFoundError` for an unknown function, `RefusedError` when flow control starts no run now.
+        Raises `NotFoundError` for an unknown function, `EventError` for data over 3 MiB, `RefusedError` when flow
+        control starts no run now.
         """
         function_id = function if isinstance(function, str) else function.id
-        now, internal_id = self.clock.now(), self._ids()
-        event = Event(FUNCTION_INVOKED, _plain(data), id or internal_id, now, user)
-        stored = StoredEvent(internal_id, event, now, internal=True)
-        outcome = await self._decider.decide(intake.invoke, function_id, stored)
-        if outcome is None:
-            raise NotFoundError(
-                f"there is no function {function_id!r}; registered are {sorted(self.catalogue.functions)}"
-            )
-        if isinstance(outcome, Refused):
-            known = await self._run_of(outcome.event_id, function_id)
-            if known is None:
-                raise RefusedError(outcome)
-            return RunHandle(self.runner, known, function)
-        return RunHandle(self.runner, outcome, function, fresh=True)
+        invoked = await self.invoke(function_id, {"data": _plain(data), "user": user, "id": id})
+        if invoked.run_id is not None:
+            return RunHandle(self.runner, invoked.run_id, function, fresh=invoked.refused is None)
+        raise _refused(invoked.refused)
 
-    async def _run_of(self, event_id: str | None, function_id: str) -> str | None:
-        """The run that an earlier event started."""
-        if event_id is None:
-            return None
-        runs = await self.view(partial(views.runs_of_event, event_id))
-        return next((run.id for run in runs if run.function_id == function_id), None)
+    async def invoke(self, function_id: str, body: dict[str, Json]) -> Invoked:
+        """Starts one function with an event without a name. Raises `EventError`, `NotFoundError`."""
+        now, internal_id = self.clock.now(), self._ids()
+        event = parse_event({**body, "name": "invoked"}, now=now, internal_id=internal_id).event
+        event.name = FUNCTION_INVOKED
+        stored = StoredEvent(internal_id, event, now, internal=True)
+        invoked = await self._decider.decide(intake.invoke, function_id, stored)
+        if invoked is None:
+            raise self._no_function(function_id)
+        return invoked
+
+    def _no_function(self, function_id: str) -> NotFoundError:
+        known = sorted(self.catalogue.functions)
+        return NotFoundError(f"there is no function {function_id!r}; registered are {known}")
 
     async def runs_of(self, event_id: str) -> list[RunHandle[Json]]:
         """The runs that an event started, by the event's internal id (what `app.send` returns)."""
@@ -250,6 +246,43 @@ class Node:
         if status is None:
             raise NotFoundError(f"there is no run {run_id}")
         return status
+
+    async def rerun(self, run_id: str, from_step: str | None = None) -> RunHandle[Json]:
+        """Starts a run once more, with the same events, as a new run.
+
+        `from_step` is the name of a step, or its hash: what was recorded before it is not done again, that step and
+        later ones are. Raises `NotFoundError` for an unknown run, `RefusedError` otherwise (`reason`
+        "step_not_found", "unregistered", "function_paused", "skipped", "events_gone").
+        """
+        outcome = await self._decider.decide(operate.rerun, run_id, from_step)
+        if outcome is None:
+            raise NotFoundError(f"there is no run {run_id}")
+        if isinstance(outcome, Refused):
+            raise _refused(outcome)
+        return RunHandle(self.runner, outcome, fresh=True)
+
+    async def pause_function(self, function: Function[Json] | str) -> None:
+        """Pauses a function: events and ticks start nothing, and its runs rest as soon as no step of theirs executes.
+
+        It stays paused over restarts until `resume_function`. Raises `NotFoundError`.
+        """
+        await self._set_paused(function if isinstance(function, str) else function.id, True)
+
+    async def resume_function(self, function: Function[Json] | str) -> None:
+        """Ends a pause: the function's runs go on where they were. Raises `NotFoundError`."""
+        await self._set_paused(function if isinstance(function, str) else function.id, False)
+
+    async def _set_paused(self, function_id: str, paused: bool) -> None:
+        async with self._registering:
+            function = await self._decider.decide(operate.set_paused, function_id, paused)
+            if function is None:
+                raise self._no_function(function_id)
+            # A catalogue in use by the store's thread must not change under it.
+            others = [other for other in self.catalogue.functions.values() if other.id != function_id]
+            self._decider.catalogue = Catalogue([*others, function])
+        if not paused:
+            # What was claimed before the catalogue knew was blocked again.
+            await self._decider.decide(intake.unblock, [function.config])
 
     async def cancel_many(
         self,
@@ -329,10 +362,17 @@ class Node:
             await asyncio.sleep(0 if quiet else 0.0005)
 
 
+def _refused(refused: Refused | None) -> RefusedError:
+    return RefusedError(refused.reason, refused.message) if refused else RefusedError("refused", "no run was started")
+
+
 def _plain(data: object) -> dict[str, Json]:
     if data is None:
         return {}
-    plain = _plain_value(data, "the data of the event")
+    encoded = values.encode(data, where="the data of the event")
+    if len(encoded) > MAX_EVENT_BYTES:
+        raise EventError(f"event has {len(encoded)} bytes, and at most {MAX_EVENT_BYTES} are allowed: send a reference")
+    plain = values.decode(encoded, None)
     if not isinstance(plain, dict):
         raise TypeError(f"data must be an object, got {type(data).__name__}")
     return plain

@@ -107,7 +107,7 @@ def test_lists(server: DevServer) -> None:
     assert "shop/wait" in run(server, "events", "--name", "shop/wait").output
     assert run(server, "events", "--name", "nope").output == "no events\n"
     functions = run(server, "functions").output.splitlines()
-    assert functions[0].split() == ["FUNCTION", "TRIGGERS", "RETRIES", "FLOW", "CONTROL"]
+    assert functions[0].split() == ["FUNCTION", "STATE", "TRIGGERS", "RETRIES", "FLOW", "CONTROL"]
     assert [line.split()[0] for line in functions[1:]] == ["shop-boom", "shop-fulfil", "shop-wait"]
     assert "concurrency" in functions[2]
     shown = run(server, "run", run_id).output
@@ -172,5 +172,5 @@ def test_a_client_checks_its_arguments() -> None:
         Client("localhost:8288")
     with pytest.raises(ValueError, match="event_key must be"):
         Client(event_key="a/b")
-    with pytest.raises(ValueError, match="signing_key must be hex"):
+    with pytest.raises(ValueError, match="signing_key is not valid: must be hex"):
         Client(signing_key="secret")

@@ -1,4 +1,4 @@
-"""`perdure dev` in a process of its own, on a free port."""
+"""`perdure dev` (or `perdure start`) in a process of its own, on a free port."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,13 +19,13 @@ _PATIENCE = 20.0
 class DevServer:
     """A server process and what it prints. Use as a context manager: it is running inside."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "perdure", "dev", *arguments, "--port", "0"]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    def __init__(
+        self, folder: Path, *arguments: str, command: str = "dev", environment: Mapping[str, str] | None = None
+    ) -> None:
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "perdure", command, *arguments, "--port", "0"],
             cwd=folder,
-            env=environment,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

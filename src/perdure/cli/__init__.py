@@ -12,13 +12,20 @@ import click
 
 _COMMANDS = {
     "dev": "Serve apps on this machine, with hot reload.",
+    "start": "Serve apps in production, with keys.",
+    "keys": "Make keys for a server.",
     "demo": "Show the main job end to end, with a crash in the middle.",
     "send": "Send an event.",
+    "signal": "Send a signal to the run that waits for it.",
+    "invoke": "Start one function directly.",
     "events": "List received events.",
     "runs": "List runs.",
     "run": "Show one run as a timeline.",
     "cancel": "Cancel runs.",
+    "rerun": "Start a run once more, from its beginning or from a step.",
     "functions": "List functions.",
+    "pause": "Let a function rest.",
+    "resume": "End the pause of a function.",
     "doctor": "Look for what is wrong with a server or a database file.",
     "gc": "Remove what is past its retention from a database file.",
 }

@@ -1,4 +1,4 @@
-"""Commands that talk to a server: the `--url` option, and one way to end when it does not answer or refuses."""
+"""Commands that talk to a server: the `--url` option, keys from the environment, one way to end when it refuses."""
 
 from __future__ import annotations
 
@@ -22,20 +22,29 @@ url_option = click.option(
 )
 
 
-def ask(url: str, question: Callable[[Client], Awaitable[T]], *, timeout: float = 30.0) -> T:
+def ask(
+    url: str, question: Callable[[Client], Awaitable[T]], *, event_key: str | None = None, timeout: float = 30.0
+) -> T:
     """Runs a question against a server; failures end the command with one line and exit code 1.
 
-    `timeout` is that of each request, in seconds.
+    `timeout` is that of each request, in seconds. Without `event_key` that of the environment is taken.
     """
+    from perdure.cli.credentials import caller_event_key, caller_signing_key
     from perdure.client import ApiError, Client, ServerUnreachableError
+    from perdure.model.keys import PLACEHOLDER
+
+    signing_key, event_key = caller_signing_key(), event_key or caller_event_key() or PLACEHOLDER
 
     async def run() -> T:
-        async with Client(url, timeout=timeout) as client:
+        async with Client(url, event_key=event_key, signing_key=signing_key, timeout=timeout) as client:
             return await question(client)
 
     try:
         return asyncio.run(run())
-    except (ApiError, ServerUnreachableError) as error:
+    except ApiError as error:
+        hint = ": set PERDURE_EVENT_KEY and PERDURE_SIGNING_KEY to its keys" if error.status == 401 else ""
+        raise click.ClickException(f"{error}{hint}") from error
+    except ServerUnreachableError as error:
         raise click.ClickException(str(error)) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error

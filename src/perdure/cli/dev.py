@@ -21,6 +21,9 @@ import click
     metavar="SECONDS",
     help="Wait this long before every retry, instead of the backoff table.",
 )
+@click.option("--event-key", "event_keys", multiple=True, metavar="KEY", help="Ask for this key of events.")
+@click.option("--signing-key", metavar="KEY", help="Ask for this key of the API, hex.")
+@click.option("--signing-key-fallback", metavar="KEY", help="Signing key that is accepted too.")
 @click.option("--allow-insecure-host", is_flag=True, help="Listen where other machines can reach it, without keys.")
 # What other development servers of the protocol take: test suites pass them.
 @click.option("--no-discovery", is_flag=True, hidden=True)
@@ -33,6 +36,9 @@ def command(
     db: str,
     reload: bool,
     retry_interval: float | None,
+    event_keys: tuple[str, ...],
+    signing_key: str | None,
+    signing_key_fallback: str | None,
     allow_insecure_host: bool,
     no_discovery: bool,
     no_poll: bool,
@@ -41,23 +47,30 @@ def command(
     """Serve apps on this machine: events, REST, metrics, on one port, in one process, with one file.
 
     MODULE:APP names the app: shop.app:app, or shop/app.py:app, or without :app if the module has only one.
-    Functions whose app is not served stay registered; their runs wait.
+    Functions whose app is not served stay registered; their runs wait. Keys are taken from options alone: what the
+    environment holds for production does not lock a server for development.
 
     \b
     perdure dev shop.app:app
     perdure dev shop/app.py --db :memory: --port 8300
     """
-    if not allow_insecure_host and not _is_loopback(host):
+    from perdure.cli.credentials import server_keys
+
+    keys = server_keys(event_keys, signing_key, signing_key_fallback, environment=False)
+    if keys is None and not allow_insecure_host and not _is_loopback(host):
         raise click.UsageError(
-            f"--host {host} lets other machines in, and this server asks for no keys: "
-            "anybody could run and cancel your functions. Add --allow-insecure-host if that is what you want."
+            f"--host {host} lets other machines in, and this server asks for no keys: anybody could run and cancel "
+            "your functions. Give it --event-key and --signing-key (`perdure keys` makes a pair), or add "
+            "--allow-insecure-host if that is what you want."
         )
     if "://" in db:
         raise click.UsageError(f"--db {db}: is not a file; this version keeps its data in an SQLite file or :memory:")
     from perdure.cli.serving import Settings, serve
+    from perdure.server import Guard
 
+    guard = Guard(keys, local_only=keys is None and not allow_insecure_host)
     interval = None if retry_interval is None else max(1, int(retry_interval * 1000))
-    serve(Settings(apps, host, port, db, reload and bool(apps), interval))
+    serve(Settings(apps, host, port, db, reload and bool(apps), interval, guard))
 
 
 def _is_loopback(host: str) -> bool:

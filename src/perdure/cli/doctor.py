@@ -92,7 +92,10 @@ def _side_file(path: Path) -> str:
 def _holder(path: Path) -> Finding:
     from perdure.store.sqlite.lock import holder
 
-    pid = holder(path)
+    try:
+        pid = holder(path)
+    except OSError as error:
+        return Finding("warning", "lock", f"it cannot be told whether a server has it open: {error.strerror}")
     return Finding("note", "lock", "no server has it open" if pid is None else f"a server has it open, process {pid}")
 
 
@@ -100,15 +103,15 @@ def _contents(connection: sqlite3.Connection) -> list[Finding]:
     from perdure.engine import views
     from perdure.server.shapes_v1 import health
     from perdure.store.sqlite.driver import drive
-    from perdure.store.sqlite.migrate import migrations
+    from perdure.store.sqlite.migrate import is_foreign, migrations
 
     stored: int = connection.execute("PRAGMA user_version").fetchone()[0]
     latest = migrations()[-1][0]
+    if stored == 0 or is_foreign(connection, stored):
+        return [Finding("defect", "schema", "this is not a database of perdure, or an empty one")]
     if stored > latest:
         text = f"version {stored}, but this perdure knows up to {latest}: install a newer perdure"
         return [Finding("defect", "schema", text)]
-    if stored == 0:
-        return [Finding("defect", "schema", "this is not a database of perdure, or an empty one")]
     if stored < latest:
         text = f"version {stored}; the next start brings it to {latest}, then it can be examined"
         return [Finding("note", "schema", text)]
@@ -134,6 +137,9 @@ def _state(found: Json) -> list[Finding]:
     ]
     for slug, count in found["unregistered"].items():
         text = f"{count} open runs of {slug} wait, but no app in force has that function: serve it, or cancel them"
+        findings.append(Finding("warning", "functions", text))
+    for slug in found["paused"]:
+        text = f"{slug} is paused: events start nothing, and its runs rest; `perdure resume {slug}` ends it"
         findings.append(Finding("warning", "functions", text))
     orphans = [f"{each['run_id']} ({each['function_id']})" for each in found["orphans"]]
     leaked = [f"{each['key']} of {each['owner']}" for each in found["leaked_slots"]]

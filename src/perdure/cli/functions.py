@@ -33,13 +33,16 @@ def command(as_json: bool, url: str) -> None:
     elif not found:
         click.echo("no functions")
     else:
-        print_table(("FUNCTION", "TRIGGERS", "RETRIES", "FLOW CONTROL"), [_row(function) for function in found])
+        print_table(
+            ("FUNCTION", "STATE", "TRIGGERS", "RETRIES", "FLOW CONTROL"), [_row(function) for function in found]
+        )
 
 
 def _row(function: dict[str, Json]) -> tuple[str, ...]:
     config = function["config"]
     flow = ", ".join(name for name in _FLOW if config.get(name))
-    return (function["id"], triggers_text(config["triggers"]), str(config["steps"][0]["retries"]), flow)
+    state = "paused" if function.get("paused_at") else "active"
+    return (function["id"], state, triggers_text(config["triggers"]), str(config["steps"][0]["retries"]), flow)
 
 
 def triggers_text(triggers: list[dict[str, Json]]) -> str:

@@ -19,12 +19,24 @@ _COLOURS = {
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows in aligned columns; a cell that is a status is coloured."""
+    """Prints rows in aligned columns; a cell that is a status is coloured. Control characters are shown, not obeyed."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     click.echo("  ".join(name.ljust(width) for name, width in zip(header, widths, strict=True)).rstrip())
     for row in rows:
         cells = [_coloured(cell, cell.ljust(width)) for cell, width in zip(row, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
+
+
+def printable(text: str) -> str:
+    """Text that others chose (names of events and steps), with what would move a terminal's cursor escaped.
+
+    >>> printable("Zoë\\x1b[2J\\n")
+    'Zoë\\\\x1b[2J\\\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _coloured(cell: str, padded: str) -> str:

@@ -17,6 +17,7 @@ from perdure.cli.output import (
     now,
     print_json,
     print_table,
+    printable,
     short,
     status_text,
 )
@@ -75,7 +76,7 @@ def print_timeline(run: RunInfo, root: Span) -> None:
     if run.trigger.cron is not None:
         click.echo(f"cron {run.trigger.cron}")
     for event in (root.input or {}).get("data", []):
-        click.echo(f"event {event.get('name')}  {short(event.get('data'), 90)}")
+        click.echo(f"event {printable(str(event.get('name')))}  {short(event.get('data'), 90)}")
     rows = [row for span in root.children for row in _rows(root, span, 0)]
     if rows:
         click.echo()
@@ -132,7 +133,7 @@ def _print_outcome(run: RunInfo) -> None:
         if stack:
             click.echo(stack.rstrip())
     elif not run.ended:
-        click.echo("not ended yet; --follow waits for it")
+        click.echo("not ended yet (steps are listed when they wait or an attempt has ended); --follow waits for it")
 
 
 def _took(span: Span) -> int | None:

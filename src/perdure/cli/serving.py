@@ -18,21 +18,24 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NoReturn
 
 import click
 import msgspec
 import uvicorn
+from starlette.types import ASGIApp
 
 from perdure.cli.functions import triggers_text
 from perdure.cli.loading import load_apps
+from perdure.cli.logs import LogFormat, configure, tell
 from perdure.cli.reloading import Reloader
 from perdure.embedding import make_node
 from perdure.model.config import EventTrigger
 from perdure.model.errors import PerdureError
 from perdure.model.json import Json
 from perdure.node import Node
+from perdure.server import Guard, make_app
 from perdure.store.sqlite.store import MEMORY
 
 _ANSWER_WITHIN = 5
@@ -42,7 +45,7 @@ _FAREWELL = 1.0
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What `perdure dev` was asked for. `retry_interval` in ms."""
+    """What `perdure dev` or `perdure start` was asked for. `retry_interval` in ms."""
 
     apps: tuple[str, ...]
     host: str
@@ -50,6 +53,12 @@ class Settings(msgspec.Struct, frozen=True):
     db: str
     reload: bool
     retry_interval: int | None
+    guard: Guard
+    log_format: LogFormat = "text"
+
+    def tell(self, text: str) -> None:
+        """Says something to whoever started the server."""
+        tell(self.log_format, text)
 
 
 def serve(settings: Settings) -> None:
@@ -60,15 +69,13 @@ def serve(settings: Settings) -> None:
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, listener))
-        runner.run(_leave())
+        runner.run(_leave(settings))
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     apps = load_apps(settings.apps)
     # After the user's modules, so that logging is as they set it up, if they did.
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("watchfiles", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    configure(settings.log_format)
     node = make_node(apps, settings.db, retry_interval=settings.retry_interval)
     try:
         await node.start()
@@ -76,7 +83,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot open {settings.db}: {error.strerror}") from error
-    server = _Server(_uvicorn_config(node))
+    # A request that is cut off at the end is told in one line; its traceback says nothing to anybody.
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    server = _Server(_uvicorn_config(make_app(node, settings.guard)))
     _install_signals(server)
     serving = asyncio.create_task(server.serve([listener]))
     reloading = asyncio.create_task(Reloader(node, settings.apps).watch()) if settings.reload else None
@@ -92,15 +101,15 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             await asyncio.wait([reloading])
         executing = node.load[0]
         if executing:
-            click.echo(f"stopping: {executing} executing; a second signal stops at once")
+            settings.tell(f"stopping: {executing} executing; a second signal stops at once")
         await node.stop()
         in_memory = settings.db == MEMORY
-        click.echo(f"stopped; {'what was in memory is gone' if in_memory else 'nothing that was accepted is lost'}")
+        settings.tell(f"stopped; {'what was in memory is gone' if in_memory else 'nothing that was accepted is lost'}")
 
 
-def _uvicorn_config(node: Node) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
-        node.asgi(),
+        app,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -111,9 +120,13 @@ def _uvicorn_config(node: Node) -> uvicorn.Config:
     )
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         # Ours stay in force: uvicorn's ask the event loop, which a step may be blocking, to end.
         yield
 
@@ -128,7 +141,7 @@ def _install_signals(server: uvicorn.Server) -> None:
         signal.signal(number, on_signal)
 
 
-async def _leave() -> None:
+async def _leave(settings: Settings) -> None:
     """Ends the process if users' code would keep it: a plain step in its thread, a handler that goes on and on."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
@@ -141,7 +154,7 @@ async def _leave() -> None:
             thread.join(max(0.0, deadline - time.monotonic()))
             left += thread.is_alive()
     if left:
-        click.echo(f"{left} still executing, cut off; the next start does them again")
+        settings.tell(f"{left} still executing, cut off; the next start does them again")
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
@@ -189,8 +202,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _print_banner(settings: Settings, node: Node, port: int) -> None:
     host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
-    click.secho(f"perdure serves on http://{host}:{port}", bold=True)
+    address = f"perdure serves on http://{host}:{port}"
+    if settings.log_format == "json":
+        settings.tell(address)
+        return
+    click.secho(address, bold=True)
     click.echo(f"database   {settings.db}")
+    if settings.guard.keys is not None:
+        click.echo(f"keys       {settings.guard.keys}")
     functions = [function for app in node.apps for function in app.functions.values()]
     for position, function in enumerate(sorted(functions, key=lambda function: function.id)):
         triggers: list[dict[str, Json]] = [

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -25,13 +23,13 @@ from perdure.client.shapes import RunInfo, RunPage, Span
 from perdure.model import values
 from perdure.model.event import Event
 from perdure.model.json import InvalidJsonError, Json, decode, encode
+from perdure.model.keys import PLACEHOLDER, SigningKey
 
 T = TypeVar("T")
 EventLike: TypeAlias = Event | Mapping[str, Json]
 """An event to send: an `Event`, or an object with `name` and optional `data`, `id`, `ts`, `user`, `v`."""
 
 DEFAULT_URL = "http://127.0.0.1:8288"
-_DEV_KEY = "NO_EVENT_KEY_SET"
 _TRIES = 3
 _PAUSE = 0.2
 
@@ -40,25 +38,25 @@ class Client:
     """A connection to a server. Use: `async with Client() as client: await client.send({"name": "shop/paid"})`.
 
     `event_key` goes into the path of events; servers for development accept any. `signing_key` proves the caller
-    to servers that ask for it ("signkey-prod-<hex>" or hex). `timeout` is that of one request, in seconds. Every
-    method raises `ServerUnreachableError` or `ApiError`.
+    to servers that ask for it ("signkey-prod-<hex>" or hex); only its hash is sent. `timeout` is that of one
+    request, in seconds. Every method raises `ServerUnreachableError` or `ApiError`.
     """
 
     def __init__(
         self,
         base_url: str = DEFAULT_URL,
         *,
-        event_key: str = _DEV_KEY,
+        event_key: str = PLACEHOLDER,
         signing_key: str | None = None,
         timeout: float = 30.0,
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url must begin with http:// or https://, got {base_url!r}")
         if not event_key or "/" in event_key:
-            raise ValueError(f"event_key must be a text without slashes, got {event_key!r}")
+            raise ValueError("event_key must be a text without slashes")
         self.base_url = base_url.rstrip("/")
         self._event_key = quote(event_key, safe="")
-        self._headers = {"authorization": f"Bearer {_bearer(signing_key)}"} if signing_key else {}
+        self._headers = {"authorization": f"Bearer {SigningKey.parse(signing_key).bearer}"} if signing_key else {}
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
 
@@ -133,6 +131,42 @@ class Client:
         answer = await self._call("GET", "/v2/runs", query=query)
         return RunPage(_shaped(answer["data"], list[RunInfo]), answer["page"].get("cursor"))
 
+    async def signal(self, name: str, data: Json = None) -> str | None:
+        """Sends a signal; returns the id of the run that waited for it, None when none did."""
+        try:
+            answer = await self._call("POST", "/v1/signals", {"signal": name, "data": data})
+        except ApiError as error:
+            if error.status == 404 and error.message == "No signal found":
+                return None
+            raise
+        run_id: str = answer["data"]["run_id"]
+        return run_id
+
+    async def invoke(self, function: str, data: Mapping[str, Json] | None = None, *, id: str | None = None) -> str:
+        """Starts one function (a slug or an id within an app); returns the id of its run.
+
+        `id` makes it idempotent: within 24h, the same id gives the run that it started first.
+        """
+        body: dict[str, Json] = {
+            "data": values.decode(values.encode(dict(data or {}), where="data"), None, where="data")
+        }
+        if id is not None:
+            body["idempotencyKey"] = id
+        path, _ = await self._function(function)
+        answer = await self._call("POST", f"{path}/invoke", body, repeated=True)
+        run_id: str = answer["data"]["runId"]
+        return run_id
+
+    async def rerun(self, run_id: str, *, from_step: str | None = None) -> str:
+        """Starts a run once more; returns the id of the new run.
+
+        With `from_step` (the name of a step, or its hash) what came before that step is not done again.
+        """
+        body = {} if from_step is None else {"fromStep": {"stepId": from_step}}
+        answer = await self._call("POST", f"/v2/runs/{quote(run_id, safe='')}/rerun", body)
+        started: str = answer["data"]["runId"]
+        return started
+
     async def cancel(self, run_id: str) -> str:
         """Cancels a run; returns its status, which is "Cancelled" unless it had ended before."""
         answer = await self._call("POST", f"/v1/runs/{quote(run_id, safe='')}/cancel")
@@ -161,6 +195,33 @@ class Client:
         found: list[dict[str, Json]] = (await self._call("GET", "/v1/functions"))["data"]
         return found
 
+    async def pause(self, function: str) -> str:
+        """Pauses a function (a slug or an id within an app); returns its slug."""
+        path, slug = await self._function(function)
+        await self._call("POST", f"{path}/pause")
+        return slug
+
+    async def resume(self, function: str) -> str:
+        """Ends the pause of a function; returns its slug."""
+        path, slug = await self._function(function)
+        await self._call("POST", f"{path}/resume")
+        return slug
+
+    async def _function(self, name: str) -> tuple[str, str]:
+        """The path and the slug of the function that a name stands for."""
+        found: dict[str, str] = {}
+        for each in await self.functions():
+            slug, app = each["id"], each["config"]["app"]
+            if name in (slug, slug.removeprefix(app + "-")):
+                found[slug] = f"/v2/apps/{quote(app, safe='')}/functions/{quote(slug, safe='')}"
+        if name in found:
+            return found[name], name
+        if len(found) > 1:
+            raise ApiError(400, f"{name} is in several apps; use one of {', '.join(found)}")
+        for slug, path in found.items():
+            return path, slug
+        raise ApiError(404, f"Function not found: {name}")
+
     async def health(self) -> bool:
         """Whether the server says that it is well."""
         return bool((await self._call("GET", "/health"))["status"] == 200)
@@ -179,6 +240,7 @@ class Client:
         query: Mapping[str, Json] | None = None,
         headers: Mapping[str, str] | None = None,
         tries: int = 1,
+        repeated: bool = False,
     ) -> Json:
         if self._session is None:
             raise RuntimeError("the client is not open: use `async with Client() as client:`")
@@ -191,8 +253,11 @@ class Client:
                     method, self.base_url + path, params=params, data=data, headers=head
                 ) as response:
                     content = await response.read()
+                if repeated and response.status == 409 and b'"runId"' in content:
+                    # The answer to an invocation that was made before: the run is there.
+                    return decode(content)
                 if response.status != 503 or tried == tries:
-                    return _answer(response.status, content)
+                    return _answer(path, response.status, content)
             except aiohttp.ClientConnectorError as error:
                 raise ServerUnreachableError(self.base_url, _reason(error)) from error
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -202,7 +267,10 @@ class Client:
         raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _answer(status: int, content: bytes) -> Json:
+def _answer(path: str, status: int, content: bytes) -> Json:
+    if status == 401:
+        which = "event" if path.startswith("/e/") else "signing"
+        raise ApiError(status, f"the server does not know the {which} key that was sent, or none was sent")
     try:
         body = decode(content)
     except InvalidJsonError as error:
@@ -233,15 +301,11 @@ def _plain(event: EventLike) -> Json:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long to answer"
+    if isinstance(error, aiohttp.ClientResponseError):
+        # Its text has the address, and that the event key.
+        return error.message or type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorError):
         if isinstance(error.os_error, ConnectionRefusedError):
             return "connection refused"
         return error.os_error.strerror or str(error)
     return str(error) or type(error).__name__
-
-
-def _bearer(signing_key: str) -> str:
-    match = re.fullmatch(r"(signkey-\w+-)?([0-9a-fA-F]+)", signing_key)
-    if match is None or len(match[2]) % 2:
-        raise ValueError('signing_key must be hex, with or without a prefix such as "signkey-prod-"')
-    return (match[1] or "") + hashlib.sha256(bytes.fromhex(match[2])).hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from perdure.engine import reads
+import msgspec
+
+from perdure.engine import reads, views
 from perdure.engine.catalogue import CompiledFunction, compile_function
 from perdure.engine.finish import cancel_run
 from perdure.engine.mutations import DeleteJob, PutEvent, PutFunction, UnblockFunction
@@ -15,6 +17,17 @@ from perdure.model.config import FunctionConfig, decode_config, encode_config
 from perdure.model.event import StoredEvent
 from perdure.model.json import Json, encode
 from perdure.model.records import FunctionRow, Run, RunStatus
+
+
+class Invoked(msgspec.Struct):
+    """What came of a direct invocation: its event, and its run, or why no run began now (`refused`).
+
+    Repeated within 24h, both are those of the first one, and `refused` says "duplicate".
+    """
+
+    event_id: str
+    run_id: str | None = None
+    refused: Refused | None = None
 
 
 def ingest(turn: Turn, events: list[StoredEvent], *, seeded: bool = False) -> Decision[list[list[str]]]:
@@ -33,18 +46,24 @@ def ingest(turn: Turn, events: list[StoredEvent], *, seeded: bool = False) -> De
     return started
 
 
-def invoke(turn: Turn, function_id: str, stored: StoredEvent) -> Decision[str | Refused | None]:
+def invoke(turn: Turn, function_id: str, stored: StoredEvent) -> Decision[Invoked | None]:
     """Starts one function directly; None when it is not registered."""
     function = turn.catalogue.get(function_id)
     if function is None:
         return None
     if function.paused:
-        return Refused("function_paused", f"function {function_id} is paused")
+        return Invoked(stored.internal_id, refused=Refused("function_paused", f"function {function_id} is paused"))
     body = encode(stored.event.to_json())
     yield PutEvent(stored.internal_id, stored.event.name, stored.received_at, int(stored.internal), body)
     outcome = yield from consider(turn, function, stored)
     yield from settle(turn)
-    return outcome
+    if isinstance(outcome, str):
+        return Invoked(stored.internal_id, outcome)
+    if outcome.event_id is None:
+        return Invoked(stored.internal_id, refused=outcome)
+    runs = yield from views.runs_of_event(outcome.event_id)
+    run_id = next((run.id for run in runs if run.function_id == function_id), None)
+    return Invoked(outcome.event_id, run_id, outcome)
 
 
 def signal(turn: Turn, name: str, data: Json) -> Decision[str | None]:
@@ -114,7 +133,7 @@ def register(turn: Turn, app_id: str, configs: list[FunctionConfig]) -> Decision
             created_at = row.created_at if row else turn.now
             paused_at = row.paused_at if row else None
             row = FunctionRow(config.id, app_id, config.name, version, stored, created_at, None, paused_at)
-            yield _put(row)
+            yield put_function(row)
         function = compile_function(config, row.version, row.paused_at is not None)
         registered.append(function)
         yield from _arm_crons(turn, function)
@@ -136,7 +155,7 @@ def _archive(turn: Turn, app_id: str, rows: list[FunctionRow], current: set[str]
     for row in rows:
         if row.app_id == app_id and row.id not in current and row.archived_at is None:
             row.archived_at = turn.now
-            yield _put(row)
+            yield put_function(row)
             for job in (yield from reads.cron_jobs(row.id)):
                 yield DeleteJob(job.id)
             function = turn.catalogue.get(row.id)
@@ -151,7 +170,8 @@ def in_force(row: FunctionRow) -> CompiledFunction:
     return compile_function(decode_config(row.config), row.version, row.paused_at is not None)
 
 
-def _put(row: FunctionRow) -> PutFunction:
+def put_function(row: FunctionRow) -> PutFunction:
+    """The row as it is to be stored."""
     return PutFunction(
         row.id, row.app_id, row.name, row.version, row.config, row.created_at, row.archived_at, row.paused_at
     )

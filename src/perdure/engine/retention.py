@@ -18,7 +18,8 @@ from perdure.engine.mutations import (
 )
 from perdure.engine.turn import Decision, Read, Turn
 from perdure.model.config import Duration
-from perdure.model.durations import parse_duration
+from perdure.model.durations import DurationError, parse_duration
+from perdure.model.errors import ConfigError
 from perdure.model.ids import make_ulid
 from perdure.model.json import encode
 from perdure.model.records import RunStatus
@@ -33,6 +34,17 @@ class Retention(msgspec.Struct, frozen=True):
     completed: Duration | None = "7d"
     failed: Duration | None = "30d"
     events: Duration | None = "7d"
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        for name, value in (("completed", self.completed), ("failed", self.failed), ("events", self.events)):
+            try:
+                if value is not None and parse_duration(value) < 0:
+                    problems.append(f"{name}: must not be negative, got {value!r}")
+            except DurationError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise ConfigError("retention", problems)
 
 
 class Page(msgspec.Struct):

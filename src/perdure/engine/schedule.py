@@ -98,14 +98,20 @@ def consider(
 
 def start_batch(turn: Turn, function: CompiledFunction, event_ids: list[str]) -> Decision[str | Refused]:
     """Starts the run of a collected batch."""
+    events = yield from events_of(event_ids)
+    if not events:
+        return Refused("batched", "the events of the batch are gone")
+    return (yield from start(turn, function, events, batch_id=turn.ids()))
+
+
+def events_of(event_ids: list[str]) -> Decision[list[StoredEvent]]:
+    """The events that are still kept, by their internal ids."""
     events: list[StoredEvent] = []
     for event_id in event_ids:
         row = yield from reads.event_by_id(event_id)
         if row is not None:
             events.append(_stored(row))
-    if not events:
-        return Refused("batched", "the events of the batch are gone")
-    return (yield from start(turn, function, events, batch_id=turn.ids()))
+    return events
 
 
 def close_window(turn: Turn, job: Job, function: CompiledFunction) -> Decision[None]:
@@ -132,20 +138,24 @@ def start(
     parent: str | None = None,
     cron: str | None = None,
     batch_id: str | None = None,
+    original: Run | None = None,
 ) -> Decision[str | Refused]:
-    """Creates a run, unless a singleton stands in the way."""
+    """Creates a run, unless a singleton stands in the way; with `original`, that run once more."""
+    if original is not None:
+        batch_id, cron = original.batch_id, original.cron
     first = events[0]
     scope: dict[str, Json] = {"event": first.event.to_json()}
     run = Run(
-        turn.ids(), function.id, function.version, function.app_id, first.internal_id, batch_id, cron, None, parent,
-        RunStatus.QUEUED, turn.now, None, None, None,
+        turn.ids(), function.id, function.version, function.app_id, first.internal_id, batch_id, cron,
+        original.id if original else None, parent, RunStatus.QUEUED, turn.now, None, None, None,
     )  # fmt: skip
     keys = concurrency_keys(function, scope, turn.now)
     if function.config.singleton is not None:
         refused = yield from _take_singleton(turn, function, run, scope, keys)
         if refused is not None:
             return refused
-    due_at = max(turn.now, first.event.ts) if batch_id is None and cron is None else turn.now
+    delayed = batch_id is None and cron is None and original is None
+    due_at = max(turn.now, first.event.ts) if delayed else turn.now
     job = Job(
         run.id, "run", JobState.READY if due_at <= turn.now else JobState.SCHEDULED, run.id, function.id, due_at,
         rank(function, scope, due_at), None, 0, 0, 0, None, msgspec.json.encode(keys) if keys else None,
@@ -161,7 +171,8 @@ def start(
 def _create(turn: Turn, function: CompiledFunction, run: Run, job: Job, events: list[Event]) -> Decision[None]:
     """Stores a run with its driver job, leased at once where nothing can refuse it."""
     ungated = job.keys is None and job.data is None and job.state == JobState.READY and not function.paused
-    if ungated and turn.offer.room > 0 and turn.offer.runnable(function.id):
+    # A run that is done once more may have steps already, which this start would not carry along.
+    if ungated and run.original_run_id is None and turn.offer.room > 0 and turn.offer.runnable(function.id):
         # One statement each instead of insert, then update: this is the path of every unlimited function.
         lease = turn.offer.take(run.id)
         run.status, run.started_at = RunStatus.RUNNING, turn.now

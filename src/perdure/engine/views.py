@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from perdure.engine import reads
@@ -12,6 +14,17 @@ from perdure.model.records import Attempt, EventRow, Job, JobState, Pause, Run, 
 
 _AFTER_ALL = "~"
 """Sorts after every id."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A span of time, both ends included (ms, None is open), and the time of a run that must lie in it."""
+
+    begin: int | None = None
+    end: int | None = None
+    field: Literal["queued", "started", "ended"] = "queued"
+
+
+_ANY_TIME = Span()
 
 
 class RunDetail(msgspec.Struct):
@@ -32,6 +45,7 @@ class Health(msgspec.Struct):
     orphans: list[tuple[str, str]]
     leaked_slots: list[tuple[str, str]]
     unregistered: dict[str, int]
+    paused: list[str]
 
 
 def list_events(
@@ -56,12 +70,18 @@ def list_runs(
     statuses: list[RunStatus] | None = None,
     function_ids: list[str] | None = None,
     app_ids: list[str] | None = None,
+    span: Span = _ANY_TIME,
+    oldest_first: bool = False,
 ) -> Decision[list[Run]]:
     """Runs, newest first; `cursor` is the id of the last one seen. Given lists select, None selects all."""
     wanted = None if statuses is None else encode([int(status) for status in statuses]).decode()
     functions = None if function_ids is None else encode(function_ids).decode()
     apps = None if app_ids is None else encode(app_ids).decode()
-    rows = yield Read("list_runs", (cursor or _AFTER_ALL, wanted, functions, apps, limit))
+    chosen = (wanted, functions, apps, span.field, span.begin, span.end, limit)
+    if oldest_first:
+        rows = yield Read("list_runs_oldest_first", (cursor or "", *chosen))
+    else:
+        rows = yield Read("list_runs", (cursor or _AFTER_ALL, *chosen))
     return [Run(*row) for row in rows]
 
 
@@ -114,4 +134,5 @@ def health(limit: int = 20) -> Decision[Health]:
     orphans = [(row[0], row[1]) for row in (yield Read("orphan_runs", (limit,)))]
     slots = [(row[0], row[1]) for row in (yield Read("leaked_slots", (limit,)))]
     unregistered = {row[0]: row[1] for row in (yield Read("unregistered_runs", ()))}
-    return Health(runs, jobs, orphans, slots, unregistered)
+    paused = [row.id for row in (yield from reads.functions()) if row.paused_at is not None and row.archived_at is None]
+    return Health(runs, jobs, orphans, slots, unregistered, paused)

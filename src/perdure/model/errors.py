@@ -103,6 +103,14 @@ class RunCancelledError(RunError):
     """The run was cancelled before it ended."""
 
 
+class RefusedError(PerdureError):
+    """A run was not started, for a reason of its function's flow control (`reason`, e.g. "rate_limited")."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
 class NotFoundError(PerdureError, LookupError):
     """No run, event or function has the given id."""
 

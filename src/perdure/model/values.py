@@ -30,6 +30,8 @@ from perdure.model.storable import find_fault, is_model
 
 _AT = re.compile(r"^(.*?)(?: - at `(.*)`)?$", re.DOTALL)
 _SCALARS: Final = frozenset({NoneType, str, int, float, bool, datetime, date, time, timedelta, UUID, Decimal, bytes})
+_MAX_SHOWN = 200
+"""How much of a path an error shows: that of a value nested without end is as long as the value."""
 
 
 class UnserializableError(PerdureError, TypeError):
@@ -39,7 +41,8 @@ class UnserializableError(PerdureError, TypeError):
         self.where = where
         self.path = path
         self.type_name = type_name
-        super().__init__(f"{where}: {path} {problem} and cannot be stored as JSON; {fix}")
+        shown = path if len(path) <= _MAX_SHOWN else f"{path[: _MAX_SHOWN - 50]}...{path[-50:]}"
+        super().__init__(f"{where}: {shown} {problem} and cannot be stored as JSON; {fix}")
 
 
 class RestoreError(PerdureError, ValueError):

@@ -30,11 +30,12 @@ class RunHandle(Generic[R]):
     ) -> None:
         self.run_id = run_id
         self._runner = runner
-        self._fresh = fresh
+        self._fresh = self._listening = fresh
         self._returns = function.returns if isinstance(function, Function) else None
         self._ended: Ended | None = None
         self._waiting: list[asyncio.Future[Ended]] = []
-        runner.ended.subscribe(run_id, self._on_ended)
+        if fresh:
+            runner.ended.subscribe(run_id, self._on_ended)
 
     def _on_ended(self, ended: Ended) -> None:
         self._runner.ended.unsubscribe(self.run_id, self._on_ended)
@@ -61,6 +62,9 @@ class RunHandle(Generic[R]):
 
     async def _wait(self, timeout: float | None) -> Ended:
         if self._ended is None and not self._fresh:
+            if not self._listening:
+                self._listening = True
+                self._runner.ended.subscribe(self.run_id, self._on_ended)
             # It may have ended before this handle listened.
             run = await self._load()
             if run.status >= RunStatus.COMPLETED and self._ended is None:
@@ -69,11 +73,18 @@ class RunHandle(Generic[R]):
             return self._ended
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        return await future if timeout is None else await asyncio.wait_for(future, timeout)
+        try:
+            return await future if timeout is None else await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            raise TimeoutError(f"run {self.run_id} has not ended within {timeout:g} s; it goes on") from None
+        finally:
+            self._waiting.remove(future)
 
     async def _load(self) -> Run:
         run = await self._runner.decider.view(partial(reads.run_by_id, self.run_id))
         if run is None:
+            self._runner.ended.unsubscribe(self.run_id, self._on_ended)
+            self._listening = False
             raise NotFoundError(f"there is no run {self.run_id}")
         return run
 

@@ -121,11 +121,13 @@ class Runner:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, *(resident.stopped() for resident in left), return_exceptions=True)
-        await self.decider.decide(drive.retire, self.decider.node)
-        self.decider.retire()
-        # Threads cannot be interrupted: a plain step that outlives the deadline is not waited for.
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await self._fetcher.close()
+        try:
+            await self.decider.decide(drive.retire, self.decider.node)
+            self.decider.retire()
+        finally:
+            # Threads cannot be interrupted: a plain step that outlives the deadline is not waited for.
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            await self._fetcher.close()
 
     # Effects: what the engine asks for after a commit.
 
@@ -215,7 +217,10 @@ class Runner:
         if ended.status == RunStatus.FAILED:
             # Without the message, which may carry what must not be logged: the run has it.
             _log.warning(
-                "run %s of %s failed; `perdure run %s` says why", ended.run_id, ended.function_id, ended.run_id
+                "run %s of %s failed; its result, or `perdure run %s` where a server runs, says why",
+                ended.run_id,
+                ended.function_id,
+                ended.run_id,
             )
         self.ended.publish(ended.run_id, ended)
 

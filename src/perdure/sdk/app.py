@@ -27,8 +27,9 @@ from perdure.model.config import Throttle as Throttle
 from perdure.model.config import Timeouts as Timeouts
 from perdure.model.config import on as on
 from perdure.model.errors import ConfigError, PerdureError
-from perdure.model.event import FUNCTION_FAILED
+from perdure.model.event import FUNCTION_FAILED, EventError
 from perdure.model.json import Json
+from perdure.model.limits import MAX_EVENTS_PER_REQUEST
 from perdure.sdk.arguments import EventLike, event_list, plain_event
 from perdure.sdk.callables import call_kind
 from perdure.sdk.context import Context
@@ -92,7 +93,10 @@ class App:
         """
         if self._sender is None:
             raise PerdureError(f"app {self.id!r} {_NOT_RUNNING}")
-        bodies = [plain_event(event, f"events[{index}]") for index, event in enumerate(event_list(events))]
+        found = event_list(events)
+        if len(found) > MAX_EVENTS_PER_REQUEST:
+            raise EventError(f"at most {MAX_EVENTS_PER_REQUEST} events can be sent at once, got {len(found)}")
+        bodies = [plain_event(event, f"events[{index}]", index) for index, event in enumerate(found)]
         return await self._sender.send(bodies) if bodies else []
 
     def bind(self, sender: Sender) -> None:
@@ -189,7 +193,9 @@ def _handler_faults(field: str, handler: object) -> list[str]:
 
 def _is_new_version(known: Callable[..., Json], handler: Callable[..., Json]) -> bool:
     """Whether a notebook's cell is run again: only there is one id rightly defined twice."""
-    interactive = not hasattr(sys.modules.get("__main__"), "__file__")
+    # The REPL of `python -m asyncio` has a file, but what is typed into it has none.
+    typed = getattr(getattr(handler, "__code__", None), "co_filename", "").startswith("<")
+    interactive = typed or not hasattr(sys.modules.get("__main__"), "__file__")
     names = [(getattr(f, "__module__", ""), getattr(f, "__qualname__", "")) for f in (known, handler)]
     return interactive and names[0] == names[1]
 

@@ -17,7 +17,7 @@ from perdure.model.durations import DurationError, InstantError, parse_duration,
 from perdure.model.errors import NonRetriableError
 from perdure.model.event import Event, EventError, parse_event
 from perdure.model.json import Json
-from perdure.model.limits import DAY, MAX_EVENTS_PER_REQUEST, MAX_WAIT
+from perdure.model.limits import DAY, MAX_EVENT_BYTES, MAX_EVENTS_PER_REQUEST, MAX_WAIT
 
 EventLike: TypeAlias = Event | Mapping[str, Json]
 """An event to send: an `Event`, or an object with `name` and optional `data`, `id`, `ts`, `user`, `v`."""
@@ -103,9 +103,13 @@ def json_object(step_id: str, field: str, value: object) -> dict[str, Json]:
     return body
 
 
-def plain_event(event: object, where: str) -> Json:
-    """An event as plain JSON; the sender checks its shape. Raises `UnserializableError`."""
-    return plain(event.to_json() if isinstance(event, Event) else event, where)
+def plain_event(event: object, where: str, index: int = 0) -> Json:
+    """An event as plain JSON; the sender checks its shape. Raises `UnserializableError`, `EventError` for its size."""
+    data = values.encode(event.to_json() if isinstance(event, Event) else event, where=where)
+    if len(data) > MAX_EVENT_BYTES:
+        reason = f"event has {len(data)} bytes, and at most {MAX_EVENT_BYTES} are allowed: send a reference"
+        raise EventError(reason, index)
+    return json.decode(data)
 
 
 def event_list(events: EventLike | Sequence[EventLike]) -> list[EventLike]:
@@ -118,10 +122,12 @@ def events_to_send(step_id: str, events: EventLike | Sequence[EventLike], now: i
     found = event_list(events)
     if len(found) > MAX_EVENTS_PER_REQUEST:
         raise StepArgumentError(step_id, "events", f"at most {MAX_EVENTS_PER_REQUEST} can be sent, got {len(found)}")
-    bodies = [plain_event(event, f"step {step_id!r}: events[{index}]") for index, event in enumerate(found)]
-    for index, body in enumerate(bodies):
+    bodies: list[dict[str, Json]] = []
+    for index, event in enumerate(found):
         try:
+            body = plain_event(event, f"step {step_id!r}: events[{index}]", index)
             parse_event(body, now=now, internal_id="", index=index)
         except EventError as error:
             raise StepArgumentError(step_id, f"events[{index}]", error) from None
+        bodies.append(body)
     return bodies

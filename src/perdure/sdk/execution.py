@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 _DUE = int(StepStatus.DUE)
 _FIRST = Retry(0)
-_log = logging.getLogger("perdure.run")
+_log = logging.getLogger("perdure.execution")
 
 _REFUSALS = 10
 """How often a step is refused after the end. `finally` blocks call few; `while True:` with a bare `except:` around
@@ -298,6 +298,15 @@ class Execution(Generic[R]):
 
     def _fail(self, op: Op, error: BaseException) -> None:
         failure = failure_of(error, self.host.now())
+        # Without the message, which may carry what must not be logged: the record of the step has it.
+        _log.info(
+            "run %s of %s: attempt %d of step %r failed with %s",
+            self.context.run_id,
+            self.function.id,
+            op.attempt + 1,
+            op.name,
+            failure.info.name,
+        )
         op.op = STEP_ERROR
         op.error = failure.info
         op.no_retry = failure.no_retry

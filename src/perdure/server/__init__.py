@@ -7,6 +7,7 @@ it owns is the wire: shapes, status codes, limits on bodies, and the error envel
 from __future__ import annotations
 
 from perdure.server.app import make_app
+from perdure.server.auth import Guard
 from perdure.server.backend import Backend
 
-__all__ = ["Backend", "make_app"]
+__all__ = ["Backend", "Guard", "make_app"]

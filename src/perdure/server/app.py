@@ -1,7 +1,8 @@
 """One ASGI application: a thin door in plain ASGI, and the routes behind it.
 
-The door does what every request needs, before any routing: CORS and server headers, the count of requests, the
-hot route `POST /e/{key}`, and the last resort for unexpected errors (logged here, told to nobody outside).
+The door does what every request needs, before any routing: who may come in (the guard), CORS and server headers,
+the count of requests, the hot route `POST /e/{key}`, and the last resort for unexpected errors (logged here, told to
+nobody outside).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perdure.model.errors import StoreError
-from perdure.server import rest_v1, rest_v2
+from perdure.server import apps_v2, operations, rest_v1, rest_v2
+from perdure.server.auth import Guard
 from perdure.server.backend import Backend
 from perdure.server.envelope import (
     ApiError,
@@ -30,29 +32,33 @@ from perdure.server.events import post_events
 from perdure.server.metrics import CONTENT_TYPE, Metrics
 
 _log = logging.getLogger("perdure.server")
-_SERVER_KIND = "dev"
+_UNKNOWN_KEY = {"status": 401, "message": "", "error": "Event key not found"}
 
 
-def make_app(backend: Backend) -> ASGIApp:
-    """The server of a node as an ASGI application; it can be mounted under a path of another one."""
+def make_app(backend: Backend, guard: Guard | None = None) -> ASGIApp:
+    """The server of a node as an ASGI application; it can be mounted under a path of another one.
+
+    Without a guard it lets everybody in.
+    """
     metrics = Metrics()
-    return Door(backend, metrics, _router(backend, metrics))
+    return Door(backend, metrics, _router(backend, metrics), guard or Guard())
 
 
 class Door:
     """What every request passes first."""
 
-    def __init__(self, backend: Backend, metrics: Metrics, router: ASGIApp) -> None:
+    def __init__(self, backend: Backend, metrics: Metrics, router: ASGIApp, guard: Guard) -> None:
         self._backend = backend
         self._metrics = metrics
         self._router = router
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._router(scope, receive, send)
             return
         path = route_path(scope)
-        extra = _headers(scope)
+        extra = _headers(scope, self._guard.kind)
         answered = False
 
         async def answer(message: Message) -> None:
@@ -66,25 +72,29 @@ class Door:
         try:
             await self._dispatch(path, scope, receive, answer)
         except ClientDisconnect:
-            _log.debug("%s %s: the client left before its request was complete", scope["method"], path)
+            _log.debug("%s %s: the client left before its request was complete", scope["method"], _shown(path))
         except Exception:
-            _log.exception("%s %s failed unexpectedly", scope["method"], path)
+            _log.exception("%s %s failed unexpectedly", scope["method"], _shown(path))
             if not answered:
                 await error_reply(path, _unexpected())(scope, receive, answer)
 
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        if method == "OPTIONS":
+        refusal = self._guard.refusal(path, scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+        elif method == "OPTIONS":
             await Response(status_code=200, headers=_preflight(scope))(scope, receive, send)
         elif not is_events(path):
             await self._router(scope, receive, send)
         elif path in ("/e", "/e/"):
-            body = {"status": 401, "message": "", "error": "Event key not found"}
-            await reply(body, 401)(scope, receive, send)
+            await reply(_UNKNOWN_KEY, 401)(scope, receive, send)
         elif "/" in path[3:]:
             await error_reply(path, standard_error(404))(scope, receive, send)
         elif method != "POST":
             await error_reply(path, standard_error(405), {"allow": "POST"})(scope, receive, send)
+        elif not self._guard.knows_event_key(path[3:]):
+            await reply(_UNKNOWN_KEY, 401)(scope, receive, send)
         else:
             status, body = await post_events(self._backend, self._metrics, scope, receive)
             await reply(body, status, {"retry-after": "1"} if status == 503 else None)(scope, receive, send)
@@ -99,8 +109,13 @@ def route_path(scope: Scope) -> str:
     return path
 
 
-def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    extra = [(b"vary", b"Origin"), (b"x-inngest-server-kind", _SERVER_KIND.encode())]
+def _shown(path: str) -> str:
+    # The key is in the path of events, and a log is no place for it.
+    return "/e/..." if is_events(path) else path
+
+
+def _headers(scope: Scope, kind: bytes) -> list[tuple[bytes, bytes]]:
+    extra = [(b"vary", b"Origin"), (b"x-inngest-server-kind", kind)]
     origin = _origin(scope)
     if origin:
         extra.append((b"access-control-allow-origin", origin))
@@ -139,6 +154,8 @@ def _router(backend: Backend, metrics: Metrics) -> Starlette:
             Route("/metrics", expose),
             *rest_v1.routes(backend),
             *rest_v2.routes(backend),
+            *apps_v2.routes(backend),
+            *operations.routes(backend),
         ],
         exception_handlers={
             HTTPException: _on_http_error,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from perdure.engine.catalogue import Catalogue
+from perdure.engine.intake import Invoked
 from perdure.engine.turn import Decision
 from perdure.engine.views import Health
 from perdure.model.json import Json
@@ -20,6 +21,13 @@ class Accepted(Protocol):
 
     @property
     def event_ids(self) -> list[str]: ...
+
+
+class Started(Protocol):
+    """A run that was started."""
+
+    @property
+    def run_id(self) -> str: ...
 
 
 class Backend(Protocol):
@@ -42,6 +50,26 @@ class Backend(Protocol):
 
     async def ingest(self, bodies: Sequence[Json], *, seed: tuple[int, bytes] | None = None) -> Accepted:
         """Stores events, all or none. Raises `EventError`."""
+        ...
+
+    async def invoke(self, function_id: str, body: dict[str, Json]) -> Invoked:
+        """Starts one function with an event without a name. Raises `EventError`, `NotFoundError`."""
+        ...
+
+    async def signal(self, name: str, data: object = None) -> str | None:
+        """Sends a signal; returns the id of the run that waited for it, None when none did."""
+        ...
+
+    async def rerun(self, run_id: str, from_step: str | None = None) -> Started:
+        """Starts a run once more. Raises `NotFoundError`, `RefusedError`."""
+        ...
+
+    async def pause_function(self, function: str) -> None:
+        """Pauses a function. Raises `NotFoundError`."""
+        ...
+
+    async def resume_function(self, function: str) -> None:
+        """Ends the pause of a function. Raises `NotFoundError`."""
         ...
 
     async def cancel(self, run_id: str) -> RunStatus:

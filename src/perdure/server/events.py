@@ -1,7 +1,7 @@
 """`POST /e/{key}`: events in (part A of the protocol). The hot route, so it is plain ASGI, before any router.
 
 A request is accepted whole or refused whole: a batch with one bad event stores nothing, and the error names the
-event by its index. The answer comes after the commit. Any key is accepted: this server knows no keys yet.
+event by its index. The answer comes after the commit. The key has been judged before: see `perdure.server.auth`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,15 @@ async def _ingest(backend: Backend, events: list[Json], batch: bool, seed: tuple
         return (await backend.ingest(events, seed=seed)).event_ids
     except EventError as error:
         raise ApiError(400, f"events[{error.index}]: {error.reason}" if batch else error.reason) from error
+
+
+async def read_event(scope: Scope, receive: Receive) -> dict[str, Json]:
+    """A body that is one JSON object, under the limits of an event; an empty body is {}. Raises `ApiError`."""
+    events, batch = parse_events(await read_body(scope, receive, MAX_EVENT_BYTES), "application/json")
+    if batch:
+        raise ApiError(400, "request body must be a JSON object")
+    event: dict[str, Json] = events[0] if events else {}
+    return event
 
 
 def parse_events(body: bytes, content_type: str) -> tuple[list[Json], bool]:

@@ -11,7 +11,7 @@ from perdure.engine.views import Health
 from perdure.model.records import JobState, RunStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_AREAS = ("/e", "/v1", "/v2", "/api/v2", "/health", "/metrics")
+_AREAS = ("/e", "/invoke", "/v1", "/v2", "/api/v2", "/health", "/metrics")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

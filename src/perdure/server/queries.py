@@ -1,11 +1,14 @@
-"""Query parameters and path ids, checked: what both REST APIs have in common."""
+"""Query parameters and path ids, checked: what the REST APIs have in common."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 
 from perdure.model.durations import InstantError, parse_instant
+from perdure.model.ids import is_ulid
 from perdure.server.envelope import ApiError
+
+_DEFAULT_LIMIT = 20
 
 
 def instant(request: Request, name: str) -> int | None:
@@ -33,3 +36,22 @@ def number(text: str | None) -> int | None:
     """A whole number, None for anything else."""
     text = (text or "").strip()
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else None
+
+
+def page_limit(request: Request, most: int = 100) -> int:
+    """The `limit` of a page in v2: 20 where none is given, or 0. Raises `ApiError`."""
+    text = request.query_params.get("limit")
+    limit = number(text) if text else 0
+    if limit is None:
+        raise ApiError(400, "Limit must be a whole number", "invalid_field_format")
+    if limit > most:
+        raise ApiError(400, f"Limit cannot exceed {most}", "invalid_field_format")
+    return limit or _DEFAULT_LIMIT
+
+
+def ulid(request: Request, what: str) -> str:
+    """The id in the path of a v2 request, which names a run or an event. Raises `ApiError`."""
+    value: str = request.path_params["id"]
+    if not is_ulid(value):
+        raise ApiError(400, f"{what} ID must be a valid ULID", "invalid_field_format")
+    return value

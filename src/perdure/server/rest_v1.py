@@ -1,4 +1,4 @@
-"""The v1 REST API: events, runs, their jobs, functions, cancellation (part F.2 of the protocol).
+"""The v1 REST API: events, runs, their jobs, functions, cancellation, signals (part F.2 of the protocol).
 
 Errors carry their real HTTP status in the v1 envelope; outputs are the JSON that the handler returned.
 """
@@ -22,6 +22,7 @@ from perdure.server import shapes_v1 as shapes
 from perdure.server.backend import Backend
 from perdure.server.bodies import read_object
 from perdure.server.envelope import ApiError, reply, v1
+from perdure.server.events import read_event
 from perdure.server.identity import ENVIRONMENT_ID, slugs_of, uuid_of
 from perdure.server.queries import instant, number
 from perdure.server.times import optional_rfc3339, rfc3339
@@ -44,6 +45,7 @@ def routes(backend: Backend) -> list[Route]:
         Route("/v1/functions", api.functions),
         Route("/v1/apps/{id}/functions", api.functions_of_app),
         Route("/v1/cancellations", api.cancel_many, methods=["POST"]),
+        Route("/v1/signals", api.signal, methods=["POST"]),
         Route("/v1/doctor", api.doctor),
     ]
 
@@ -142,6 +144,16 @@ class _Api:
             "cancelled": cancelled,
         }
         return self._answer(answer)
+
+    async def signal(self, request: Request) -> Response:
+        body = await read_event(request.scope, request.receive)
+        name = _text(body, "signal")
+        if name is None:
+            raise ApiError(400, "signal is required: the name that a run waits for")
+        run_id = await self._backend.signal(name, body.get("data"))
+        if run_id is None:
+            raise ApiError(404, "No signal found")
+        return self._answer({"run_id": run_id})
 
     def _function(self, name: str | None, app_id: str | None) -> str:
         if not name:

@@ -87,7 +87,7 @@ def job(position: int, row: Job) -> Json:
 
 
 def function(row: FunctionRow) -> Json:
-    return {
+    shown = {
         "internal_id": uuid_of(row.id),
         "env_id": NO_ID,
         "app_id": uuid_of(row.app_id),
@@ -97,6 +97,9 @@ def function(row: FunctionRow) -> Json:
         "created_at": rfc3339(row.created_at),
         "archived_at": _NEVER if row.archived_at is None else rfc3339(row.archived_at),
     }
+    if row.paused_at is not None:
+        shown["paused_at"] = rfc3339(row.paused_at)
+    return shown
 
 
 def _config(row: FunctionRow, config: FunctionConfig) -> Json:
@@ -135,4 +138,5 @@ def health(found: Health, load: tuple[int, int], functions: int) -> Json:
         "orphans": [{"run_id": run_id, "function_id": slug} for run_id, slug in found.orphans],
         "leaked_slots": [{"key": key, "owner": owner} for key, owner in found.leaked_slots],
         "unregistered": found.unregistered,
+        "paused": found.paused,
     }

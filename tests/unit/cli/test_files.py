@@ -97,3 +97,24 @@ def test_collecting_what_is_past_its_time(database: Path) -> None:
     assert "1 running" in run("doctor", "--db", str(database)).output
     wrong = run("gc", "--db", str(database), "--failed", "soon")
     assert wrong.exit_code == 2 and "--failed: " in wrong.output
+
+
+def test_a_lock_that_may_not_be_touched_is_no_obstacle(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str | None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("perdure.store.sqlite.lock.holder", refuse)
+    result = run("doctor", "--db", str(database))
+    assert result.exit_code == 0
+    assert "it cannot be told whether a server has it open: Permission denied" in result.output
+
+
+def test_a_file_of_another_program(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE precious (data)")
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    for command in ("doctor", "gc"):
+        result = run(command, "--db", str(path))
+        assert result.exit_code == 1 and "newer perdure" not in result.output

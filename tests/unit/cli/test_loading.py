@@ -46,7 +46,7 @@ def test_an_app_is_found(folder: Path, target: str) -> None:
         ("app = 5", "mod_b:app", "'app' is not a perdure.App but int"),
         ("x = 1", "mod_b", "the module has no app; make one"),
         (APP + 'other = App("two")', "mod_b", "the module has several apps; name one: app, other"),
-        ("import missing_thing", "mod_b:app", "No module named 'missing_thing'"),
+        ("import missing_thing", "mod_b:app", "imports another one that is not there\n"),
         ("raise SystemExit(3)", "mod_b:app", "the module fails when it is imported"),
         ("def f(:", "mod_b:app", "SyntaxError"),
     ],

@@ -22,7 +22,25 @@ def run(*arguments: str, input: str | None = None) -> Result:
 def test_help_lists_every_command_without_loading_one() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for name in ("dev", "demo", "send", "events", "runs", "run", "cancel", "functions", "doctor", "gc"):
+    for name in (
+        "dev",
+        "start",
+        "keys",
+        "demo",
+        "send",
+        "events",
+        "runs",
+        "run",
+        "cancel",
+        "signal",
+        "invoke",
+        "rerun",
+        "pause",
+        "resume",
+        "functions",
+        "doctor",
+        "gc",
+    ):
         assert f"  {name} " in result.output
     code = "import sys; from perdure.cli import main\nmain(['--help'], standalone_mode=False)\n"
     code += "assert not {'uvicorn', 'starlette', 'perdure.cli.dev', 'perdure.server'} & set(sys.modules)"
@@ -30,7 +48,26 @@ def test_help_lists_every_command_without_loading_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dev", "demo", "send", "events", "runs", "run", "cancel", "functions", "doctor", "gc"]
+    "name",
+    [
+        "dev",
+        "start",
+        "keys",
+        "demo",
+        "send",
+        "events",
+        "runs",
+        "run",
+        "cancel",
+        "functions",
+        "doctor",
+        "gc",
+        "signal",
+        "invoke",
+        "rerun",
+        "pause",
+        "resume",
+    ],
 )
 def test_every_command_has_help(name: str) -> None:
     result = run(name, "--help")
@@ -50,6 +87,9 @@ def test_version() -> None:
         (("send", "x", "{not json"), "DATA is not valid JSON: "),
         (("send", "x", "[1]"), "DATA must be a JSON object, such as '{\"order\": 7}'"),
         (("send",), "Missing argument 'NAME'"),
+        (("signal", "x", "{not json"), "DATA is not valid JSON: "),
+        (("invoke", "f", "[1]"), "DATA must be a JSON object, such as '{\"order\": 7}'"),
+        (("rerun",), "Missing argument 'RUN'"),
         (("runs", "--status", "odd"), "'odd' is not one of"),
         (("cancel",), "give ids of runs, or --function"),
         (("cancel", "A", "--function", "f"), "give ids of runs, or --function"),

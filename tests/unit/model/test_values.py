@@ -401,3 +401,12 @@ def test_what_cannot_be_restored_comes_back_as_plain_json(annotation: object) ->
 def test_restores_tells_which_annotations_have_effect() -> None:
     assert restores(Order) and restores(list[Customer]) and restores(None) and restores(typing.Any)
     assert not restores(Opaque) and not restores(Line | Order) and not restores(Named)
+
+
+def test_an_error_of_a_value_nested_without_end_is_short() -> None:
+    value: Json = 1
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(UnserializableError) as caught:
+        encode(value, where="step 'deep'")
+    assert str(caught.value).startswith("step 'deep': $[0][0]") and len(str(caught.value)) < 500

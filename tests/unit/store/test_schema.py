@@ -112,9 +112,12 @@ async def test_a_file_of_a_newer_perdure_is_refused(tmp_path: Path) -> None:
         await SqliteStore(tmp_path / "new.db").open()
 
 
-async def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [0, 1, 9999])
+async def test_a_file_of_another_program_is_refused(tmp_path: Path, version: int) -> None:
     connection = sqlite3.connect(tmp_path / "theirs.db")
     connection.execute("CREATE TABLE precious (data)")
+    # Other programs number their schemas there too.
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     with pytest.raises(StoreError, match="another program"):
         await SqliteStore(tmp_path / "theirs.db").open()

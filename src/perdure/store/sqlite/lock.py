@@ -50,7 +50,8 @@ def holder(database: Path) -> str | None:
     """
     path = database.with_name(database.name + ".lock")
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        # Only to read, where the system locks such a descriptor: the file may be on a medium that is read-only.
+        descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:

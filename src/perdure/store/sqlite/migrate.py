@@ -35,15 +35,20 @@ def migrate(connection: sqlite3.Connection) -> None:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     steps = migrations()
     latest = steps[-1][0]
+    if is_foreign(connection, version):
+        raise StoreError("the file is an SQLite database of another program: choose another file")
     if version > latest:
         raise StoreError(
             f"the database has schema version {version}, this perdure knows up to {latest}: install a newer perdure"
         )
     if version == 0:
-        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
-        if tables:
-            raise StoreError("the file is an SQLite database of another program: choose another file")
         steps = [(latest, schema())]
     for number, sql in steps:
         if number > version:
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def is_foreign(connection: sqlite3.Connection, version: int) -> bool:
+    """Whether the tables are those of another program, which may number its schema in the same place."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return bool(tables) and (version == 0 or not tables >= {"run", "job"})

@@ -278,7 +278,18 @@ SELECT * FROM run
 WHERE id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
   AND (?3 IS NULL OR function_id IN (SELECT value FROM json_each(?3)))
   AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
-ORDER BY id DESC LIMIT ?5
+  AND (?6 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?6)
+  AND (?7 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?7)
+ORDER BY id DESC LIMIT ?8
+
+-- :name list_runs_oldest_first payload
+SELECT * FROM run
+WHERE id > ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR function_id IN (SELECT value FROM json_each(?3)))
+  AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
+  AND (?6 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?6)
+  AND (?7 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?7)
+ORDER BY id LIMIT ?8
 
 -- :name runs_of_event payload
 SELECT * FROM run WHERE event_id = ?1

@@ -1,0 +1,83 @@
+"""`perdure start`: the server for production; nobody comes in without a key, and code is not reloaded."""
+
+from __future__ import annotations
+
+import click
+
+from perdure.cli.logs import LogFormat
+
+
+@click.command("start")
+@click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
+@click.option(
+    "--event-key",
+    "event_keys",
+    multiple=True,
+    metavar="KEY",
+    help="Key that events are sent with; several may be given. [env var: PERDURE_EVENT_KEY, PERDURE_EVENT_KEYS]",
+)
+@click.option(
+    "--signing-key", metavar="KEY", help="Key that proves who calls the API, hex. [env var: PERDURE_SIGNING_KEY]"
+)
+@click.option(
+    "--signing-key-fallback",
+    metavar="KEY",
+    help="Signing key that is accepted too, while keys change. [env var: PERDURE_SIGNING_KEY_FALLBACK]",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar=["PERDURE_HOST", "INNGEST_HOST"],
+    help="Address to listen on; 0.0.0.0 is every address of the machine.",
+)
+@click.option(
+    "--port",
+    default=8288,
+    show_default=True,
+    envvar=["PERDURE_PORT", "INNGEST_PORT"],
+    type=click.IntRange(0, 65535),
+    help="Port; 0 takes a free one.",
+)
+@click.option("--db", default="perdure.db", show_default=True, envvar="PERDURE_DB", help="Database file, or :memory:.")
+@click.option(
+    "--log-format",
+    default="text",
+    show_default=True,
+    envvar="PERDURE_LOG_FORMAT",
+    type=click.Choice(["text", "json"]),
+    help="json: one object a line, on standard error.",
+)
+def command(
+    apps: tuple[str, ...],
+    event_keys: tuple[str, ...],
+    signing_key: str | None,
+    signing_key_fallback: str | None,
+    host: str,
+    port: int,
+    db: str,
+    log_format: LogFormat,
+) -> None:
+    """Serve apps in production: as `perdure dev`, with keys, and without reloading.
+
+    Keys are better kept in the environment: other users of the machine can read the options of a process. The
+    names that the SDKs use (INNGEST_EVENT_KEY and so on) are understood too. `perdure keys` makes a pair.
+
+    \b
+    perdure keys > shop.env
+    env $(cat shop.env) perdure start shop.app:app --db shop.db
+    """
+    from perdure.cli.credentials import server_keys
+    from perdure.cli.serving import Settings, serve
+    from perdure.server import Guard
+
+    keys = server_keys(event_keys, signing_key, signing_key_fallback, environment=True)
+    if keys is None:
+        raise click.UsageError(
+            "a server for production needs keys: give --event-key and --signing-key, or set PERDURE_EVENT_KEY and "
+            "PERDURE_SIGNING_KEY; `perdure keys` makes a pair"
+        )
+    if "://" in db:
+        raise click.UsageError(f"--db {db}: is not a file; this version keeps its data in an SQLite file or :memory:")
+    guard = Guard(keys, kind="cloud")
+    serve(Settings(apps, host, port, db, reload=False, retry_interval=None, guard=guard, log_format=log_format))

@@ -1,0 +1,78 @@
+"""What operators order: a run once more, from its beginning or from one of its steps; a function paused or resumed.
+
+A rerun is a new run of the same events, and the first stays as it is. It competes like any run, under concurrency,
+throttle and singleton; what only events pass (idempotency, rate limit, debounce, batching) it has behind it.
+"""
+
+from __future__ import annotations
+
+from perdure.engine import reads, views
+from perdure.engine.catalogue import CompiledFunction
+from perdure.engine.intake import in_force, put_function
+from perdure.engine.mutations import PutStep, UnblockFunction
+from perdure.engine.schedule import Refused, events_of, settle, start
+from perdure.engine.turn import Backlog, Decision, Turn
+from perdure.model.records import Step, StepStatus
+
+
+def rerun(turn: Turn, run_id: str, from_step: str | None = None) -> Decision[str | Refused | None]:
+    """Starts a run once more; returns the new run's id, None when there is no such run.
+
+    With `from_step` (a hash, or the name of a step: the first of that name) the new run remembers what was decided
+    before that step was recorded, and does that step and later ones again.
+    """
+    original = yield from reads.run_by_id(run_id)
+    if original is None:
+        return None
+    function = turn.catalogue.get(original.function_id)
+    if function is None:
+        return Refused("unregistered", f"no app in force has the function {original.function_id}")
+    if function.paused:
+        return Refused("function_paused", f"function {function.id} is paused")
+    memos: list[Step] = []
+    if from_step is not None:
+        steps = yield from reads.steps_of(run_id)
+        chosen = _chosen(steps, from_step)
+        if chosen is None:
+            return Refused("step_not_found", f"run {run_id} has no step {from_step!r}")
+        # A later step is recorded after the chosen one, so nothing before it can rest on what it gave.
+        memos = [step for step in steps if step.seq < chosen.seq and step.status <= StepStatus.FAILED]
+    events = yield from events_of((yield from views.event_ids(original)))
+    if not events:
+        return Refused("events_gone", f"the events of run {run_id} are no longer kept")
+    outcome = yield from start(turn, function, events, original=original)
+    if isinstance(outcome, str):
+        for seq, step in enumerate(memos, 1):
+            yield _copied(step, outcome, seq)
+    yield from settle(turn)
+    return outcome
+
+
+def _chosen(steps: list[Step], wanted: str) -> Step | None:
+    named = [step for step in steps if step.name == wanted]
+    return next((step for step in steps if step.id == wanted), named[0] if named else None)
+
+
+def _copied(step: Step, run_id: str, seq: int) -> PutStep:
+    return PutStep(
+        run_id, step.id, step.op, step.name, step.status, seq, step.attempt, step.queued_at, step.started_at,
+        step.ended_at, step.data, step.opts,
+    )  # fmt: skip
+
+
+def set_paused(turn: Turn, function_id: str, paused: bool) -> Decision[CompiledFunction | None]:
+    """Pauses or resumes a function; returns it as it is from now on, None when it is not in force.
+
+    The rows of its runs stay as they are: `flow.admit` blocks those that would go on while it is paused.
+    """
+    rows = yield from reads.functions()
+    row = next((row for row in rows if row.id == function_id and row.archived_at is None), None)
+    if row is None:
+        return None
+    if paused != (row.paused_at is not None):
+        row.paused_at = turn.now if paused else None
+        yield put_function(row)
+    if not paused:
+        yield UnblockFunction(function_id)
+        turn.effects.append(Backlog())
+    return in_force(row)

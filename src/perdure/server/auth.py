@@ -1,0 +1,79 @@
+"""Who may come in: the one check that every request passes before any route sees it.
+
+With keys, `/e/{key}` asks for an event key and all else for the signing key as a bearer, routes that do not exist
+yet included; only `/health` and CORS preflights, which carry no credentials, are open. Without keys the server is
+for this machine alone: it then answers only to local host names, because a web page can make its own name lead to
+127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import Final, Literal
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from perdure.model.keys import Keys
+from perdure.server.bodies import header
+from perdure.server.envelope import ApiError, error_reply, is_events
+
+ServerKind = Literal["dev", "cloud"]
+
+_OPEN_PATHS = frozenset({"/health", "/health/"})
+
+
+class Guard:
+    """What a server asks of its callers. `kind` is what the server calls itself: "dev", or "cloud" in production.
+
+    `keys`: what callers must show; None asks for nothing. `local_only`: refuse requests for other host names than
+    those of this machine.
+    """
+
+    def __init__(self, keys: Keys | None = None, *, kind: ServerKind = "dev", local_only: bool = False) -> None:
+        self.keys = keys
+        self.kind: Final = kind.encode()
+        self._local_only = local_only
+
+    def refusal(self, path: str, scope: Scope) -> Response | None:
+        """The answer to a request that may not come in; None lets it in. Event keys are `knows_event_key`'s."""
+        if self._local_only:
+            host = header(scope, b"host")
+            if host and not is_local_host(host):
+                return error_reply(path, ApiError(403, _FOREIGN_HOST))
+        if self.keys is None or path in _OPEN_PATHS or is_events(path) or scope["method"] == "OPTIONS":
+            return None
+        scheme, _, bearer = header(scope, b"authorization").partition(" ")
+        if scheme.lower() == "bearer" and self.keys.knows_bearer(bearer.strip()):
+            return None
+        headers = {"x-content-type-options": "nosniff", "www-authenticate": "Bearer"}
+        return Response("Authentication failed\n", 401, headers, "text/plain")
+
+    def knows_event_key(self, key: str) -> bool:
+        """Whether events may come in under a key."""
+        return self.keys is None or self.keys.knows_event_key(key)
+
+
+_FOREIGN_HOST = (
+    "this server for development answers only as localhost, or an address of this machine's loopback; "
+    "to reach it under another name, start it with --event-key and --signing-key, or with --allow-insecure-host"
+)
+
+
+@lru_cache(maxsize=64)
+def is_local_host(host: str) -> bool:
+    """Whether a Host header (with or without a port) can only mean this machine.
+
+    >>> is_local_host("localhost:8288"), is_local_host("[::1]:8288"), is_local_host("rebound.example:8288")
+    (True, True, False)
+    """
+    name, _, port = host.rpartition(":")
+    # "[::1]" has colons and no port.
+    if not name or not (port.isdecimal() or not port):
+        name = host
+    name = name.strip("[]").rstrip(".").lower()
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
