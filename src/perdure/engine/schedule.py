@@ -180,7 +180,8 @@ def _create(turn: Turn, function: CompiledFunction, run: Run, job: Job, events: 
         yield put_run(run)
         yield put_job(job)
         yield from finish_timer(turn, function, run.id)
-        turn.effects.append(Start(run.id, run.function_id, lease, 0, run, events))
+        plain = function.plain and run.parent is None
+        turn.effects.append(Start(run.id, run.function_id, lease, 0, run, events, plain=plain))
         return
     yield put_run(run)
     yield put_job(job)

@@ -55,6 +55,7 @@ class Start(msgspec.Struct, gc=False):
     """Drive this run under this lease.
 
     `run` and `events` are there when the decision just created the run, `step` when deciding it woke the run.
+    `plain`: the run has its row and its driver job, and so far nothing else (see `finish.end_plain_run`).
     """
 
     run_id: str
@@ -64,6 +65,7 @@ class Start(msgspec.Struct, gc=False):
     run: Run | None = None
     events: list[Event] | None = None
     step: Decided | None = None
+    plain: bool = False
 
 
 class Wake(msgspec.Struct):

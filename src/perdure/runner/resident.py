@@ -85,8 +85,8 @@ class Resident:
         self._draining = False
         self._fatal: ErrorInfo | None = None
         self._progressed = False
-        # Nothing but finished steps so far: no wait, no retry, no timer, nobody that invoked it.
-        self._plain = compiled.plain and start.run is not None and start.run.parent is None
+        # Until something waits or fails.
+        self._plain = start.plain
         self._regaining: asyncio.Future[None] | None = None
         self._waits = Waits()
         self._outbox: list[tuple[int, Op, Answer]] = []
