@@ -6,24 +6,45 @@ All SQL of a store is in such files, so that it can be read, reviewed and explai
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+Parameter: TypeAlias = "str | int | float | bytes | None"
 
 _HEADER = re.compile(r"^-- :name (\w+)( payload)?$", re.MULTILINE)
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 
 
+_NUMBERED = re.compile(r"\?(\d+)")
+
+
 class Statement(NamedTuple):
-    """One statement. `payload` marks reads whose rows may hold references to blobs."""
+    """One statement. `payload` marks reads whose rows may hold references to blobs.
+
+    A statement that uses a parameter more than once numbers its parameters (`?1`). Drivers that know only unnumbered
+    ones (Python's from 3.14 on) get those: `order` says which parameter stands at each place.
+    """
 
     sql: str
-    payload: bool
+    payload: bool = False
+    order: tuple[int, ...] | None = None
+
+    def bind(self, params: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        """The parameters at their places."""
+        return params if self.order is None else tuple([params[index] for index in self.order])
+
+
+def _statement(sql: str, payload: bool) -> Statement:
+    numbers = _NUMBERED.findall(sql)
+    if not numbers:
+        return Statement(sql, payload)
+    return Statement(_NUMBERED.sub("?", sql), payload, tuple(int(number) - 1 for number in numbers))
 
 
 def parse_statements(text: str) -> dict[str, Statement]:
     """The statements of a .sql file by name; raises `ValueError` for a name given twice.
 
     >>> parse_statements("-- :name one payload\\nSELECT 1")
-    {'one': Statement(sql='SELECT 1', payload=True)}
+    {'one': Statement(sql='SELECT 1', payload=True, order=None)}
     """
     found: dict[str, Statement] = {}
     headers = list(_HEADER.finditer(text))
@@ -32,7 +53,7 @@ def parse_statements(text: str) -> dict[str, Statement]:
         if name in found:
             raise ValueError(f"statement {name!r} is defined twice")
         sql = text[header.end() : following.start() if following else len(text)].strip()
-        found[name] = Statement(sql, header.group(2) is not None)
+        found[name] = _statement(sql, header.group(2) is not None)
     return found
 
 

@@ -28,10 +28,11 @@ _ROW = re.compile(r"VALUES (\([?, ]+\))")
 class Write:
     """How a kind of mutation is written: its SQL, and where its owner and payloads stand among the parameters."""
 
-    __slots__ = ("chunks", "owner", "payloads", "sql")
+    __slots__ = ("chunks", "owner", "payloads", "sql", "statement")
 
     def __init__(self, kind: type[Mutation]) -> None:
-        self.sql = STATEMENTS[statement_name(kind)].sql
+        self.statement = STATEMENTS[statement_name(kind)]
+        self.sql = self.statement.sql
         fields = kind.__struct_fields__
         owner, payloads = PAYLOADS.get(kind, ("", ()))
         self.owner = fields.index(owner) if owner else -1
@@ -68,7 +69,7 @@ def drive(cursor: sqlite3.Cursor, decision: Decision[T]) -> T:
 def rows(cursor: sqlite3.Cursor, read: Read) -> list[tuple[Any, ...]]:
     """The rows of a read, blobs included."""
     statement = STATEMENTS[read.name]
-    found: list[tuple[Any, ...]] = cursor.execute(statement.sql, read.params).fetchall()
+    found: list[tuple[Any, ...]] = cursor.execute(statement.sql, statement.bind(read.params)).fetchall()
     if statement.payload:
         return [unpack(cursor, row) for row in found]
     return found
@@ -84,7 +85,7 @@ def apply(cursor: sqlite3.Cursor, mutation: Mutation) -> int:
             if packed[position] is not None:
                 packed[position] = pack(cursor, params[write.owner], packed[position])
         params = tuple(packed)
-    return cursor.execute(write.sql, params).rowcount
+    return cursor.execute(write.sql, write.statement.bind(params)).rowcount
 
 
 def apply_all(cursor: sqlite3.Cursor, kind: type[Mutation], given: list[tuple[Any, ...]]) -> int:
