@@ -139,10 +139,9 @@ class Node:
         """Puts an app's functions in force: new starts, and in-flight runs from their next step on, use this code."""
         configs = [function.config for function in app.functions.values()]
         await self.register_configs(app.id, configs)
-        known = {function_id for function_id in self._decider.catalogue.functions}
         self.runner.drop(function.id for old in self.apps if old.id == app.id for function in old.functions.values())
-        self.runner.use({key: function for key, function in app.functions.items() if key in known})
-        # A start that came before the code was there waits for it.
+        self.runner.use(app.functions)
+        # What was blocked under the old limits, or came before the code was there, competes under the new ones.
         await self._decider.decide(intake.unblock, configs)
         self.apps = [old for old in self.apps if old.id != app.id] + [app]
         app.bind(self)
@@ -281,7 +280,7 @@ class Node:
             others = [other for other in self.catalogue.functions.values() if other.id != function_id]
             self._decider.catalogue = Catalogue([*others, function])
         if not paused:
-            # What was claimed before the catalogue knew was blocked again.
+            # Now that the catalogue knows: before, they would have been blocked again.
             await self._decider.decide(intake.unblock, [function.config])
 
     async def cancel_many(

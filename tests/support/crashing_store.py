@@ -15,10 +15,11 @@ from typing import Literal, TypeVar
 
 from perdure.engine.turn import Decision
 from perdure.model.json import Json
+from perdure.store.sqlite import writer
 from perdure.store.sqlite.driver import drive
 from perdure.store.sqlite.migrate import migrate
 from perdure.store.sqlite.session import PauseNames
-from perdure.store.sqlite.writer import Change, Outcome, commit
+from perdure.store.sqlite.writer import Change, commit
 
 T = TypeVar("T")
 When = Literal["before", "after"]
@@ -91,7 +92,7 @@ class CrashingStore:
                 return
             await self._ticks()
             if not self.crashed.is_set():
-                _answer(outcomes)
+                writer._resolve(outcomes)
 
     def _strikes(self, when: When) -> bool:
         if self.crashed.is_set():
@@ -107,13 +108,3 @@ class CrashingStore:
     async def _ticks(self) -> None:
         for _ in range(self._chance.randrange(4)):
             await asyncio.sleep(0)
-
-
-def _answer(outcomes: list[Outcome]) -> None:
-    for change, result, error in outcomes:
-        if change.future.cancelled():
-            continue
-        if error is None:
-            change.future.set_result(result)
-        else:
-            change.future.set_exception(error)

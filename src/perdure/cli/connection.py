@@ -31,9 +31,9 @@ def ask(
     """
     from perdure.cli.credentials import caller_event_key, caller_signing_key
     from perdure.client import ApiError, Client, ServerUnreachableError
-    from perdure.model.keys import PLACEHOLDER
+    from perdure.model.keys import NO_EVENT_KEY
 
-    signing_key, event_key = caller_signing_key(), event_key or caller_event_key() or PLACEHOLDER
+    signing_key, event_key = caller_signing_key(), event_key or caller_event_key() or NO_EVENT_KEY
 
     async def run() -> T:
         async with Client(url, event_key=event_key, signing_key=signing_key, timeout=timeout) as client:

@@ -23,7 +23,7 @@ from perdure.client.shapes import RunInfo, RunPage, Span
 from perdure.model import values
 from perdure.model.event import Event
 from perdure.model.json import InvalidJsonError, Json, decode, encode
-from perdure.model.keys import PLACEHOLDER, SigningKey
+from perdure.model.keys import NO_EVENT_KEY, SigningKey
 
 T = TypeVar("T")
 EventLike: TypeAlias = Event | Mapping[str, Json]
@@ -46,7 +46,7 @@ class Client:
         self,
         base_url: str = DEFAULT_URL,
         *,
-        event_key: str = PLACEHOLDER,
+        event_key: str = NO_EVENT_KEY,
         signing_key: str | None = None,
         timeout: float = 30.0,
     ) -> None:

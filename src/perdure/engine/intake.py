@@ -7,7 +7,7 @@ import msgspec
 from perdure.engine import reads, views
 from perdure.engine.catalogue import CompiledFunction, compile_function
 from perdure.engine.finish import cancel_run
-from perdure.engine.mutations import DeleteJob, PutEvent, PutFunction, UnblockFunction
+from perdure.engine.mutations import DeleteJob, PutEvent, UnblockFunction, put_function
 from perdure.engine.schedule import Refused, accept, close_window, consider, settle
 from perdure.engine.ticks import cron_job_id, first_tick, stale_cron_jobs
 from perdure.engine.turn import Backlog, Decision, Turn
@@ -120,7 +120,8 @@ def _selected(
 def register(turn: Turn, app_id: str, configs: list[FunctionConfig]) -> Decision[list[CompiledFunction]]:
     """Registers an app's functions and archives those it no longer has; returns all functions in force.
 
-    Runs of a changed function go on with the new code: its blocked jobs compete again under the new limits.
+    Runs of a changed function go on with the new code. Those that are blocked compete again with `unblock`, once the
+    functions that this returns are in force: before that, the old limits would block them again.
     """
     rows = {row.id: row for row in (yield from reads.functions())}
     others = [function for function in turn.catalogue.functions.values() if function.app_id != app_id]
@@ -137,9 +138,7 @@ def register(turn: Turn, app_id: str, configs: list[FunctionConfig]) -> Decision
         function = compile_function(config, row.version, row.paused_at is not None)
         registered.append(function)
         yield from _arm_crons(turn, function)
-        yield UnblockFunction(config.id)
     yield from _archive(turn, app_id, list(rows.values()), {config.id for config in configs})
-    turn.effects.append(Backlog())
     return others + registered
 
 
@@ -168,13 +167,6 @@ def _archive(turn: Turn, app_id: str, rows: list[FunctionRow], current: set[str]
 def in_force(row: FunctionRow) -> CompiledFunction:
     """A stored function, compiled."""
     return compile_function(decode_config(row.config), row.version, row.paused_at is not None)
-
-
-def put_function(row: FunctionRow) -> PutFunction:
-    """The row as it is to be stored."""
-    return PutFunction(
-        row.id, row.app_id, row.name, row.version, row.config, row.created_at, row.archived_at, row.paused_at
-    )
 
 
 def _arm_crons(turn: Turn, function: CompiledFunction) -> Decision[None]:

@@ -391,3 +391,11 @@ def put_run(run: records.Run) -> PutRun:
 
 def put_job(job: records.Job) -> PutJob:
     return PutJob(*msgspec.structs.astuple(job))
+
+
+def put_step(step: records.Step) -> PutStep:
+    return PutStep(*msgspec.structs.astuple(step))
+
+
+def put_function(row: records.FunctionRow) -> PutFunction:
+    return PutFunction(*msgspec.structs.astuple(row))

@@ -6,12 +6,14 @@ throttle and singleton; what only events pass (idempotency, rate limit, debounce
 
 from __future__ import annotations
 
+import msgspec
+
 from perdure.engine import reads, views
 from perdure.engine.catalogue import CompiledFunction
-from perdure.engine.intake import in_force, put_function
-from perdure.engine.mutations import PutStep, UnblockFunction
+from perdure.engine.intake import in_force
+from perdure.engine.mutations import put_function, put_step
 from perdure.engine.schedule import Refused, events_of, settle, start
-from perdure.engine.turn import Backlog, Decision, Turn
+from perdure.engine.turn import Decision, Turn
 from perdure.model.records import Step, StepStatus
 
 
@@ -43,7 +45,7 @@ def rerun(turn: Turn, run_id: str, from_step: str | None = None) -> Decision[str
     outcome = yield from start(turn, function, events, original=original)
     if isinstance(outcome, str):
         for seq, step in enumerate(memos, 1):
-            yield _copied(step, outcome, seq)
+            yield put_step(msgspec.structs.replace(step, run_id=outcome, seq=seq))
     yield from settle(turn)
     return outcome
 
@@ -53,17 +55,11 @@ def _chosen(steps: list[Step], wanted: str) -> Step | None:
     return next((step for step in steps if step.id == wanted), named[0] if named else None)
 
 
-def _copied(step: Step, run_id: str, seq: int) -> PutStep:
-    return PutStep(
-        run_id, step.id, step.op, step.name, step.status, seq, step.attempt, step.queued_at, step.started_at,
-        step.ended_at, step.data, step.opts,
-    )  # fmt: skip
-
-
 def set_paused(turn: Turn, function_id: str, paused: bool) -> Decision[CompiledFunction | None]:
     """Pauses or resumes a function; returns it as it is from now on, None when it is not in force.
 
-    The rows of its runs stay as they are: `flow.admit` blocks those that would go on while it is paused.
+    The rows of its runs stay as they are: `flow.admit` blocks those that would go on while it is paused. After a
+    resumption they compete again with `intake.unblock`, once the function that this returns is in force.
     """
     rows = yield from reads.functions()
     row = next((row for row in rows if row.id == function_id and row.archived_at is None), None)
@@ -72,7 +68,4 @@ def set_paused(turn: Turn, function_id: str, paused: bool) -> Decision[CompiledF
     if paused != (row.paused_at is not None):
         row.paused_at = turn.now if paused else None
         yield put_function(row)
-    if not paused:
-        yield UnblockFunction(function_id)
-        turn.effects.append(Backlog())
     return in_force(row)

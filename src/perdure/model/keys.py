@@ -18,7 +18,7 @@ from perdure.model.errors import ConfigError
 
 SIGNATURE_WINDOW: Final = 5 * 60 * 1000
 """How far (ms) the time of a signature may be from the present, either way."""
-PLACEHOLDER: Final = "NO_EVENT_KEY_SET"
+NO_EVENT_KEY: Final = "NO_EVENT_KEY_SET"
 """What SDKs send to a server for development when they have no event key."""
 
 _PREFIX = re.compile(r"signkey-\w+-")
@@ -107,8 +107,8 @@ class EventKey:
         """Checks that the key can stand in a path; raises `ConfigError`, in which the key is called `named`."""
         if _EVENT_KEY.fullmatch(text) is None:
             raise ConfigError(named, ["must be letters, digits and -._~, for it stands in the path of events"])
-        if text == PLACEHOLDER:
-            raise ConfigError(named, [f"must be a secret; {PLACEHOLDER} is what SDKs send when they have no key"])
+        if text == NO_EVENT_KEY:
+            raise ConfigError(named, [f"must be a secret; {NO_EVENT_KEY} is what SDKs send when they have no key"])
         return cls(text)
 
     @property

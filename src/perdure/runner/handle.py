@@ -57,8 +57,8 @@ class RunHandle(Generic[R]):
             info = msgspec.json.decode(ended.output, type=ErrorInfo)
             message = f"run {self.run_id} of {ended.function_id} failed: {info.name}: {info.message}"
             raise RunFailedError(self.run_id, message, info)
-        status = RunStatus(ended.status).name.lower()
-        raise RunCancelledError(self.run_id, f"run {self.run_id} of {ended.function_id} was {status}")
+        message = f"run {self.run_id} of {ended.function_id} was {RunStatus(ended.status)}"
+        raise RunCancelledError(self.run_id, message)
 
     async def _wait(self, timeout: float | None) -> Ended:
         if self._ended is None and not self._fresh:

@@ -52,7 +52,7 @@ class Metrics:
     def expose(self, health: Health, load: tuple[int, int], functions: int) -> bytes:
         """The metrics in Prometheus' text format."""
         for status in RunStatus:
-            self._runs.labels(status.name.lower()).set(health.runs.get(status, 0))
+            self._runs.labels(str(status)).set(health.runs.get(status, 0))
         for state in JobState:
             self._jobs.labels(state.name.lower()).set(health.jobs.get(state, 0))
         self._resident.labels("active").set(load[0])

@@ -131,7 +131,7 @@ def health(found: Health, load: tuple[int, int], functions: int) -> Json:
         "perdure": version("perdure"),
         "python": sys.version.split()[0],
         "sqlite": sqlite3.sqlite_version,
-        "runs": {status.name.lower(): found.runs.get(status, 0) for status in RunStatus},
+        "runs": {str(status): found.runs.get(status, 0) for status in RunStatus},
         "jobs": {state.name.lower(): found.jobs.get(state, 0) for state in JobState},
         "resident": {"active": load[0], "parked": load[1]},
         "functions": functions,

@@ -8,7 +8,7 @@ import hmac
 import pytest
 
 from perdure.model.errors import ConfigError
-from perdure.model.keys import PLACEHOLDER, SIGNATURE_WINDOW, EventKey, Keys, SigningKey
+from perdure.model.keys import NO_EVENT_KEY, SIGNATURE_WINDOW, EventKey, Keys, SigningKey
 
 HEX = "0123456789abcdef" * 4
 HASH = "4884fdaafea47c29fea7159d0daddd9c085d6200e1359e85bb81736af6b7c837"
@@ -73,7 +73,7 @@ def test_a_text_that_is_no_signing_key(text: str, problem: str) -> None:
     assert len(secret) < 6 or secret not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "a/b", "a b", "a%20b", "a?b", "a#b", "schlüssel", "a\n", PLACEHOLDER])
+@pytest.mark.parametrize("text", ["", "a/b", "a b", "a%20b", "a?b", "a#b", "schlüssel", "a\n", NO_EVENT_KEY])
 def test_a_text_that_is_no_event_key(text: str) -> None:
     with pytest.raises(ConfigError, match="event_key is not valid: must be"):
         EventKey.parse(text)
