@@ -86,7 +86,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     # A request that is cut off at the end is told in one line; its traceback says nothing to anybody.
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     server = _Server(_uvicorn_config(make_app(node, settings.guard)))
-    _install_signals(server)
+    _install_signals(server, settings)
     serving = asyncio.create_task(server.serve([listener]))
     reloading = asyncio.create_task(Reloader(node, settings.apps).watch()) if settings.reload else None
     try:
@@ -131,11 +131,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _install_signals(server: uvicorn.Server) -> None:
+def _install_signals(server: uvicorn.Server, settings: Settings) -> None:
     def on_signal(number: int, frame: Json) -> None:
         if server.should_exit:
             _end_at_once(number)
         server.should_exit = True
+        if settings.log_format == "text":
+            # At once, since a step may block the event loop, and whoever waits should know that the signal came.
+            os.write(2, b"signal received, stopping\n")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
