@@ -259,7 +259,10 @@ class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FunctionConfig(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A function as registered. `id` is the slug `<app>-<function>`, unique in a server."""
+    """A function as registered. `id` is the slug `<app>-<function>`, unique in a server.
+
+    `url` is where a function of an app on another server is called; functions in this process have none.
+    """
 
     id: str
     app_id: str
@@ -276,6 +279,7 @@ class FunctionConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     singleton: Singleton | None = None
     cancel_on: tuple[CancelOn, ...] = ()
     timeouts: Timeouts | None = None
+    url: str | None = None
 
     def problems(self) -> list[str]:
         """What is wrong with the whole: counts and options that exclude each other."""
