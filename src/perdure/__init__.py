@@ -48,6 +48,7 @@ from perdure.sdk.app import App
 from perdure.sdk.context import Context
 from perdure.sdk.function import Function
 from perdure.sdk.step import step
+from perdure.serving import serve
 
 __all__ = [
     "App",
@@ -84,6 +85,7 @@ __all__ = [
     "embedded",
     "lifespan",
     "on",
+    "serve",
     "step",
     "sync",
 ]

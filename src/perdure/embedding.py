@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 
 from perdure.engine.retention import Retention
 from perdure.model.errors import ConfigError
+from perdure.model.keys import Keys
 from perdure.node import Node
 from perdure.runner import Clock
 from perdure.sdk.app import App
@@ -21,7 +22,8 @@ class NodeOptions(TypedDict, total=False):
 
     `retention`: how long what has ended is kept (7 days; failed runs 30). `retry_interval`: ms between attempts,
     instead of the backoff table. `max_active`: how many runs execute at once (1000). `shutdown_timeout`: how many
-    seconds executing steps have to finish when the node stops (10). `clock`: the time, for tests; `entropy` and
+    seconds executing steps have to finish when the node stops (10). `keys`: the keys with which calls of apps on other
+    servers are signed; `allow_private`: whether requests made for such apps may go to private addresses (yes). `clock`: the time, for tests; `entropy` and
     `chance`: the sources of ids and jitter.
     """
 
@@ -29,6 +31,8 @@ class NodeOptions(TypedDict, total=False):
     retry_interval: int | None
     max_active: int
     shutdown_timeout: float
+    keys: Keys | None
+    allow_private: bool
     clock: Clock | None
     entropy: Callable[[int], bytes]
     chance: Callable[[], float]

@@ -12,28 +12,34 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
 
 from perdure import expressions
-from perdure.engine import intake, operate, reads, views
+from perdure.apps.registry import Registry
+from perdure.apps.remote import RemoteApps
+from perdure.apps.workers import WorkerPool
+from perdure.bus import Hub
+from perdure.engine import intake, operate, reads, replays, views
 from perdure.engine.catalogue import Catalogue, CompiledFunction
 from perdure.engine.intake import Invoked
 from perdure.engine.retention import Retention
 from perdure.engine.schedule import Refused
-from perdure.engine.turn import Decision
+from perdure.engine.turn import Decision, Turn
 from perdure.model import values
 from perdure.model.config import FunctionConfig
 from perdure.model.errors import ConfigError, NotFoundError, RefusedError, StoreError
 from perdure.model.event import FUNCTION_INVOKED, EventError, StoredEvent, parse_event
 from perdure.model.ids import UlidFactory, seeded_ulid
 from perdure.model.json import Json
+from perdure.model.keys import Keys
 from perdure.model.limits import MAX_EVENT_BYTES
-from perdure.model.records import RunStatus
+from perdure.model.records import Replay, RunStatus
 from perdure.runner import Clock, Runner, SystemClock
 from perdure.runner.decider import Decider
 from perdure.runner.handle import RunHandle
+from perdure.runner.resident import Handler
 from perdure.runner.sweeper import Sweeper
 from perdure.sdk.app import App
 from perdure.sdk.function import Function
@@ -42,6 +48,7 @@ from perdure.store.protocol import Store
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _log = logging.getLogger("perdure")
@@ -72,11 +79,14 @@ class Node:
         retry_interval: int | None = None,
         max_active: int = 1000,
         shutdown_timeout: float = 10.0,
+        keys: Keys | None = None,
+        allow_private: bool = True,
     ) -> None:
         self.clock = clock or SystemClock()
         self.store = store
         self.apps = list(apps)
         self._ids = UlidFactory(self.clock.now, entropy)
+        self.realtime = Hub(self.clock.now, self._ids)
         self._decider = Decider(store, self.clock, self._ids, chance, fixed_retry=retry_interval)
         self.runner = Runner(self._decider, max_active=max_active)
         self.sweeper = Sweeper(self._decider, retention or Retention())
@@ -84,12 +94,16 @@ class Node:
         self._started = False
         # One change of the catalogue at a time: each is made from the one before.
         self._registering = asyncio.Lock()
+        self.workers = WorkerPool(self.clock, entropy)
+        self._remote = RemoteApps(self.runner, self.workers, keys=keys, allow_private=allow_private)
+        self.registry = Registry(self.runner, self._remote.code, self._registering, self._is_embedded, entropy)
 
     async def start(self) -> None:
         """Opens the store, registers the apps, and begins to run what is due."""
         await self.store.open()
         try:
             self._decider.catalogue = Catalogue(await self._stored_functions())
+            await self.registry.load()
             for app in self.apps:
                 await self.register(app)
             await self.runner.start()
@@ -101,6 +115,13 @@ class Node:
         if attach is not None:
             attach(self.settle)
         self._started = True
+
+    def _is_embedded(self, app_id: str) -> bool:
+        return any(app.id == app_id for app in self.apps)
+
+    async def checkpoint(self, run_id: str, body: bytes) -> None:
+        """Records what an app on another server has finished of a run; see `RemoteApps.checkpoint`."""
+        await self._remote.checkpoint(run_id, body)
 
     async def _stored_functions(self) -> list[CompiledFunction]:
         """The functions that apps have registered before; their apps need not be here now."""
@@ -124,6 +145,7 @@ class Node:
         self._started = False
         for app in self.apps:
             app.unbind(self)
+        self.hang_up()
         detach: Callable[[Callable[[], Awaitable[None]]], None] | None = getattr(self.clock, "detach", None)
         if detach is not None:
             detach(self.settle)
@@ -133,14 +155,19 @@ class Node:
         except StoreError as error:
             _log.error("the store could not take the last changes; the next start recovers: %s", error)
         finally:
+            await self._remote.close()
             await self.store.close()
+
+    def hang_up(self) -> None:
+        """Ends the connections that would stay open otherwise; whoever serves calls it before it waits for them."""
+        self.realtime.hang_up("the server stops")
 
     async def register(self, app: App) -> None:
         """Puts an app's functions in force: new starts, and in-flight runs from their next step on, use this code."""
         configs = [function.config for function in app.functions.values()]
         await self.register_configs(app.id, configs)
         self.runner.drop(function.id for old in self.apps if old.id == app.id for function in old.functions.values())
-        self.runner.use(app.functions)
+        self.runner.use(Handler(function) for function in app.functions.values())
         # What was blocked under the old limits, or came before the code was there, competes under the new ones.
         await self._decider.decide(intake.unblock, configs)
         self.apps = [old for old in self.apps if old.id != app.id] + [app]
@@ -307,6 +334,37 @@ class Node:
             if following is None:
                 return cancelled
             cursor = following
+
+    async def replay(
+        self,
+        function_id: str,
+        *,
+        id: str | None = None,
+        statuses: Sequence[RunStatus] = (RunStatus.FAILED,),
+        queued_from: int | None = None,
+        queued_until: int | None = None,
+    ) -> Replay:
+        """Starts the runs of a function that ended with one of the statuses and were queued in a span of time (ms,
+        both ends included) once more; returns what came of it.
+
+        `id` makes it idempotent for 30 days: the same id does nothing twice, and goes on where a crash ended it.
+        Raises `NotFoundError`, and `RefusedError` (`reason` "replay_mismatch" when the id was taken by another
+        choice of runs, "function_paused").
+        """
+        if self.catalogue.get(function_id) is None:
+            raise self._no_function(function_id)
+        replay_id = id or self._ids()
+        choice = replays.Choice([int(status) for status in statuses], queued_from, queued_until)
+        replay = await self._decider.decide(replays.begin, replay_id, function_id, choice)
+        while isinstance(replay, Replay) and replay.ended_at is None:
+            replay = await self._decider.decide(replays.advance, replay_id)
+        if isinstance(replay, Refused):
+            raise _refused(replay)
+        return replay
+
+    async def decide(self, make: Callable[Concatenate[Turn, P], Decision[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Makes a decision of the engine durable."""
+        return await self._decider.decide(make, *args, **kwargs)
 
     async def signal(self, name: str, data: object = None) -> str | None:
         """Sends a signal; returns the id of the run that waited for it, None when none did."""

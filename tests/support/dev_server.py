@@ -20,10 +20,15 @@ class DevServer:
     """A server process and what it prints. Use as a context manager: it is running inside."""
 
     def __init__(
-        self, folder: Path, *arguments: str, command: str = "dev", environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        command: str = "dev",
+        environment: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "perdure", command, *arguments, "--port", "0"],
+            [sys.executable, "-m", "perdure", command, *arguments, "--port", str(port)],
             cwd=folder,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,

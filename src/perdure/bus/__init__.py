@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from perdure.bus.memory import MemoryBus
+from perdure.bus.realtime import Hub
 
-__all__ = ["MemoryBus"]
+__all__ = ["Hub", "MemoryBus"]

@@ -40,6 +40,10 @@ from perdure.store.sqlite.store import MEMORY
 
 _ANSWER_WITHIN = 5
 """How long requests that are being answered may take when the server ends (seconds)."""
+_MAX_FRAME = 16 * 1024 * 1024
+"""The largest WebSocket message: the result of a step from a worker, and what surrounds it (bytes)."""
+_PING_EVERY = 15.0
+"""How often a WebSocket is asked whether anybody is there (seconds)."""
 _FAREWELL = 1.0
 """How long coroutines that are left may take to end when they are cancelled (seconds)."""
 
@@ -85,7 +89,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         raise click.ClickException(f"cannot open {settings.db}: {error.strerror}") from error
     # A request that is cut off at the end is told in one line; its traceback says nothing to anybody.
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    server = _Server(_uvicorn_config(make_app(node, settings.guard)))
+    server = _Server(_uvicorn_config(make_app(node, settings.guard)), node)
     _install_signals(server, settings)
     serving = asyncio.create_task(server.serve([listener]))
     reloading = asyncio.create_task(Reloader(node, settings.apps).watch()) if settings.reload else None
@@ -114,7 +118,11 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         lifespan="off",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=_MAX_FRAME,
+        ws_ping_interval=_PING_EVERY,
+        # What many listeners hear would be compressed for each of them.
+        ws_per_message_deflate=False,
         server_header=False,
         timeout_graceful_shutdown=_ANSWER_WITHIN,
     )
@@ -125,6 +133,15 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, node: Node) -> None:
+        super().__init__(config)
+        self._node = node
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Subscribers stay for as long as they are served: they would keep the server for the whole time it may take.
+        self._node.hang_up()
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         # Ours stay in force: uvicorn's ask the event loop, which a step may be blocking, to end.

@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 import msgspec
 
-from perdure.engine import reads
+from perdure.engine import defers, reads
 from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.drive import park
 from perdure.engine.flow import timer
-from perdure.engine.mutations import PutAttempt, PutEvent, PutStep, RecordStep, ResetAttempt
+from perdure.engine.mutations import ChooseVersion, PutAttempt, PutEvent, PutStep, RecordStep, ResetAttempt
 from perdure.engine.retry import retry_delay
 from perdure.engine.schedule import Refused, accept, consider, settle
 from perdure.engine.turn import Decision, Lease, Turn
@@ -27,12 +27,18 @@ from perdure.model.event import FUNCTION_INVOKED, Event, EventError, StoredEvent
 from perdure.model.json import Json, encode
 from perdure.model.limits import DEFAULT_INVOKE_TIMEOUT
 from perdure.model.ops import (
+    AI_GATEWAY,
+    DEFER_ABORT,
+    DEFER_ADD,
+    GATEWAY,
     INVOKE,
     SEND_EVENT,
     SEND_SIGNAL,
     SLEEP,
     STEP_ERROR,
     STEP_FAILED,
+    STEP_PLANNED,
+    STEP_RAW,
     STEP_RUN,
     WAIT_FOR_EVENT,
     WAIT_FOR_SIGNAL,
@@ -46,21 +52,29 @@ STALE = "stale"
 
 
 class Reported(msgspec.Struct):
-    """What came of a report: the memos known at once by step id, and whether the run was parked with it."""
+    """What came of a report: the memos known at once by step id, and whether the run was parked with it.
+
+    `rejected` has the reasons for which defers are not kept, by the ids of their operations.
+    """
 
     memos: dict[str, Memo]
     parked: bool = False
+    rejected: dict[str, str] = {}
 
 
 ReportResult: TypeAlias = "Reported | str"
 
 
 class Situation(msgspec.Struct):
-    """What a report needs to know of its run: the trigger event as JSON and the attempts a step has."""
+    """What a report needs to know of its run: the trigger event as JSON and the attempts a step has.
+
+    `version` is the protocol's version that the run's app has just chosen.
+    """
 
     run: Run
     event: Json
     max_attempts: int
+    version: int | None = None
 
 
 def report(
@@ -69,8 +83,15 @@ def report(
     """Records operations, each with its sequence number in the run; parks the run if asked to and nothing woke it."""
     if not (yield from reads.holds_lease(lease)):
         return STALE
+    if situation.version is not None:
+        yield ChooseVersion(situation.version, situation.run.id)
     reported = Reported({})
     for seq, op in ops:
+        if op.op in (DEFER_ADD, DEFER_ABORT):
+            problem = yield from defers.record(turn, situation.run, seq, op)
+            if problem is not None:
+                reported.rejected[op.id] = problem
+            continue
         memo = yield from _record(turn, situation, seq, op)
         if memo is not None:
             reported.memos[op.id] = memo
@@ -82,8 +103,13 @@ def report(
     return reported
 
 
-def record(lease: Lease, run_id: str, seq: int, op: Op) -> Decision[bool]:
-    """Records one finished step, the commonest report; False under a lease that was given up."""
+def record(lease: Lease, run_id: str, seq: int, op: Op, version: int | None = None) -> Decision[bool]:
+    """Records one finished step, the commonest report; False under a lease that was given up.
+
+    `version` is the protocol's version that the run's app has just chosen.
+    """
+    if version is not None:
+        yield ChooseVersion(version, run_id)
     opts = encode(op.opts) if op.opts else None
     data = op.data or NULL
     changed: int = yield RecordStep(
@@ -94,12 +120,15 @@ def record(lease: Lease, run_id: str, seq: int, op: Op) -> Decision[bool]:
 
 def _record(turn: Turn, situation: Situation, seq: int, op: Op) -> Decision[Memo | None]:
     run = situation.run
-    if op.op == STEP_RUN:
+    if op.op in (STEP_RUN, STEP_RAW):
         memo = Memo(op.data or NULL)
         yield _step(run, seq, op, StepStatus.DONE, op.data or NULL, op.ended_at)
         return memo
     if op.op in (STEP_ERROR, STEP_FAILED):
         return (yield from _failed(turn, situation, seq, op))
+    if op.op in (STEP_PLANNED, GATEWAY, AI_GATEWAY):
+        yield _step(run, seq, op, StepStatus.DUE)
+        return None
     opts = op.opts or {}
     if op.op == SLEEP:
         if opts["until"] <= turn.now:
@@ -157,7 +186,7 @@ def _at_once(turn: Turn, run: Run, seq: int, op: Op, memo: Memo) -> Decision[Mem
 
 def _failed(turn: Turn, situation: Situation, seq: int, op: Op) -> Decision[Memo | None]:
     run = situation.run
-    error = msgspec.json.encode(op.error)
+    error = op.data or msgspec.json.encode(op.error)
     yield PutAttempt(run.id, op.id, op.attempt, op.started_at, op.ended_at, error)
     retries = (op.opts or {}).get("retries")
     attempts = situation.max_attempts if retries is None else retries + 1

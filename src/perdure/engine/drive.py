@@ -26,7 +26,6 @@ from perdure.engine.mutations import (
 from perdure.engine.retry import retry_delay
 from perdure.engine.schedule import settle
 from perdure.engine.turn import Backlog, Decision, Due, Effect, Ended, Lease, Start, Turn
-from perdure.model.errors import ErrorInfo
 from perdure.model.records import JobState, Run, RunStatus
 
 
@@ -91,9 +90,9 @@ def complete_plain(turn: Turn, lease: Lease, run: Run, output: bytes) -> Decisio
 
 
 class HandlerFailure(msgspec.Struct):
-    """A handler raised outside of its steps."""
+    """A handler failed outside of its steps; `error` is its error as JSON."""
 
-    error: ErrorInfo
+    error: bytes
     attempt: int
     started_at: int
     no_retry: bool
@@ -105,10 +104,9 @@ def fail_attempt(turn: Turn, lease: Lease, run: Run, failure: HandlerFailure, ma
     job = yield from reads.leased_job(lease)
     if job is None:
         return False
-    error = msgspec.json.encode(failure.error)
-    yield PutAttempt(run.id, "", failure.attempt, failure.started_at, turn.now, error)
+    yield PutAttempt(run.id, "", failure.attempt, failure.started_at, turn.now, failure.error)
     if failure.no_retry or failure.attempt + 1 >= max_attempts:
-        yield from end_run(turn, run, job, RunStatus.FAILED, error)
+        yield from end_run(turn, run, job, RunStatus.FAILED, failure.error)
         yield from settle(turn)
         return True
     due_at = turn.now + retry_delay(failure.attempt, failure.retry_after, turn.chance(), turn.fixed_retry)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import msgspec
 
-from perdure.engine import reads
+from perdure.engine import defers, reads
 from perdure.engine.flow import free_slots
 from perdure.engine.mutations import DeleteDriver, DeleteRunJobs, DeleteRunPauses, EndLeasedRun, EndRun
 from perdure.engine.turn import Decision, Ended, Lease, Turn
 from perdure.engine.waits import NULL, resume
-from perdure.model.errors import ErrorInfo
+from perdure.model.errors import ErrorInfo, error_object
 from perdure.model.event import (
     FUNCTION_CANCELLED,
     FUNCTION_FAILED,
@@ -22,7 +22,7 @@ from perdure.model.event import (
     Event,
     StoredEvent,
 )
-from perdure.model.json import Json, decode
+from perdure.model.json import Json, decode, encode
 from perdure.model.records import Job, Run, RunStatus
 
 _STATUS_NAMES = {
@@ -42,6 +42,8 @@ def end_run(turn: Turn, run: Run, job: Job | None, status: RunStatus, output: by
     if run.parent is not None:
         yield from _answer_parent(turn, run.parent, status, output)
     yield from _emit(turn, run, status, output)
+    if status != RunStatus.CANCELLED:
+        yield from defers.emit(turn, run)
     turn.effects.append(Ended(run.id, run.function_id, status, output))
 
 
@@ -49,7 +51,7 @@ def end_plain_run(turn: Turn, lease: Lease, run: Run, output: bytes) -> Decision
     """Completes a run that never had anything but its row, its steps and its driver job; False without the lease.
 
     The commonest end, in the fewest statements. The caller answers for the run being plain: it was leased as it
-    was created, nobody invoked it, and it has waited for nothing since.
+    was created, nobody invoked it, and it has waited for nothing, and deferred nothing, since.
     """
     status = RunStatus.COMPLETED
     kept: int = yield EndLeasedRun(status, turn.now, output, run.id, lease.node, lease.token)
@@ -68,7 +70,7 @@ def _answer_parent(turn: Turn, parent: str, status: RunStatus, output: bytes) ->
     if status == RunStatus.COMPLETED:
         yield from resume(turn, pause, output)
     elif status == RunStatus.FAILED:
-        yield from resume(turn, pause, output, failed=True)
+        yield from resume(turn, pause, encode(error_object(decode(output))), failed=True)
     else:
         error = ErrorInfo("InvokeCancelledError", "The invoked function was cancelled before it ended")
         yield from resume(turn, pause, msgspec.json.encode(error), failed=True)
@@ -110,9 +112,9 @@ def _end_data(run: Run, events: list[Event], status: RunStatus, output: bytes) -
     if status == RunStatus.COMPLETED:
         data["result"] = decode(output)
     elif status == RunStatus.FAILED:
-        error = decode(output)
-        data["error"] = {"error": error.get("error") or error.get("name", "Error"), **error}
-        data["result"] = error
+        error = error_object(decode(output))
+        data["error"] = {**error, "error": error.get("error") or error["name"]}
+        data["result"] = decode(output)
     return data
 
 

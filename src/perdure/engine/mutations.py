@@ -38,6 +38,7 @@ class PutRun(Mutation, frozen=True, gc=False):
     started_at: int | None
     ended_at: int | None
     output: bytes | None
+    request_version: int | None
 
 
 class PutRunEvent(Mutation, frozen=True, gc=False):
@@ -52,6 +53,13 @@ class StartRun(Mutation, frozen=True, gc=False):
     """Marks a run as running from its first start on."""
 
     started_at: int
+    id: str
+
+
+class ChooseVersion(Mutation, frozen=True, gc=False):
+    """Keeps the protocol's version that a run's app chose, for as long as the run lives."""
+
+    request_version: int
     id: str
 
 
@@ -309,6 +317,25 @@ class UnblockFunction(Mutation, frozen=True, gc=False):
     function_id: str
 
 
+class PutApp(Mutation, frozen=True, gc=False):
+    id: str
+    method: str
+    url: str
+    sdk: str
+    framework: str
+    version: str
+    checksum: str
+    sync_id: str
+    created_at: int
+    synced_at: int
+    error: str | None
+    message: str | None
+
+
+class DeleteApp(Mutation, frozen=True, gc=False):
+    id: str
+
+
 class PutNode(Mutation, frozen=True, gc=False):
     id: str
     alive_until: int
@@ -328,6 +355,55 @@ class ReleaseDeadLeases(Mutation, frozen=True, gc=False):
     """Hands back the jobs of nodes that stopped renewing."""
 
     now: int
+
+
+class PutCancellation(Mutation, frozen=True, gc=False):
+    id: str
+    function_id: str
+    started_after: int | None
+    started_before: int
+    condition: str | None
+    created_at: int
+    cancelled: int
+
+
+class DeleteCancellation(Mutation, frozen=True, gc=False):
+    id: str
+
+
+class DeleteOldCancellations(Mutation, frozen=True, gc=False):
+    before: int
+
+
+class PutReplay(Mutation, frozen=True, gc=False):
+    id: str
+    function_id: str
+    statuses: str
+    queued_from: int | None
+    queued_until: int | None
+    bound: str
+    cursor: str
+    started: int
+    skipped: int
+    created_at: int
+    ended_at: int | None
+
+
+class DeleteOldReplays(Mutation, frozen=True, gc=False):
+    before: int
+
+
+class PutRunMetadata(Mutation, frozen=True, gc=False):
+    run_id: str
+    target: str
+    scope: str
+    kind: str
+    entries: bytes
+    updated_at: int
+
+
+class DeleteRunMetadata(Mutation, frozen=True, gc=False):
+    run_id: str
 
 
 class DeleteRun(Mutation, frozen=True, gc=False):
@@ -395,6 +471,10 @@ def put_job(job: records.Job) -> PutJob:
 
 def put_step(step: records.Step) -> PutStep:
     return PutStep(*msgspec.structs.astuple(step))
+
+
+def put_app(row: records.AppRow) -> PutApp:
+    return PutApp(*msgspec.structs.astuple(row))
 
 
 def put_function(row: records.FunctionRow) -> PutFunction:

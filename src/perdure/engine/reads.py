@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from perdure.engine.turn import Decision, Lease, Read
 from perdure.model.event import Event
 from perdure.model.json import decode
-from perdure.model.records import Attempt, EventRow, FunctionRow, Job, Pause, Run, Step
+from perdure.model.records import AppRow, Attempt, EventRow, FunctionRow, Job, Pause, Run, Step
 
 PAUSE_PATHS = "pause_paths"
 _NAMES_AT_ONCE = 3
@@ -113,6 +113,12 @@ def step_by_id(run_id: str, step_id: str) -> Decision[Step | None]:
     return Step(*rows[0]) if rows else None
 
 
+def defers_of(run_id: str) -> Decision[list[Step]]:
+    """The rows of a run's defers (see `engine.defers`)."""
+    rows = yield Read("defers_of", (run_id,))
+    return [Step(*row) for row in rows]
+
+
 def attempts_of(run_id: str) -> Decision[list[Attempt]]:
     rows = yield Read("attempts_of", (run_id,))
     return [Attempt(*row) for row in rows]
@@ -178,6 +184,17 @@ def batch_items(job_id: str) -> Decision[list[tuple[str, int]]]:
     """The (event id, size in bytes) pairs collected for a batch, in order."""
     rows = yield Read("batch_items", (job_id,))
     return [(row[0], row[1]) for row in rows]
+
+
+def apps() -> Decision[list[AppRow]]:
+    """The apps on other servers."""
+    rows = yield Read("apps", ())
+    return [AppRow(*row) for row in rows]
+
+
+def app_by_id(app_id: str) -> Decision[AppRow | None]:
+    rows = yield Read("app_by_id", (app_id,))
+    return AppRow(*rows[0]) if rows else None
 
 
 def functions() -> Decision[list[FunctionRow]]:

@@ -10,9 +10,12 @@ from perdure.engine.mutations import (
     DeleteExpiredBuckets,
     DeleteExpiredHits,
     DeleteExpiredIdempotency,
+    DeleteOldCancellations,
+    DeleteOldReplays,
     DeleteRun,
     DeleteRunAttempts,
     DeleteRunEvents,
+    DeleteRunMetadata,
     DeleteRunSteps,
     DeleteUnusedBlobs,
 )
@@ -22,6 +25,7 @@ from perdure.model.durations import DurationError, parse_duration
 from perdure.model.errors import ConfigError
 from perdure.model.ids import make_ulid
 from perdure.model.json import encode
+from perdure.model.limits import DAY
 from perdure.model.records import RunStatus
 
 
@@ -54,6 +58,8 @@ class Page(msgspec.Struct):
     cursor: str | None
 
 
+_ORDERS_KEPT = 30 * DAY
+"""How long it is remembered what was cancelled and replayed in bulk."""
 _COMPLETED = [RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.SKIPPED]
 _FAILED = [RunStatus.FAILED]
 
@@ -85,6 +91,7 @@ def delete_runs(turn: Turn, run_ids: list[str]) -> Decision[None]:
         yield DeleteRunSteps(run_id)
         yield DeleteRunAttempts(run_id)
         yield DeleteRunEvents(run_id)
+        yield DeleteRunMetadata(run_id)
         yield DeleteBlobUses(run_id)
 
 
@@ -97,8 +104,10 @@ def delete_events(turn: Turn, event_ids: list[str]) -> Decision[None]:
 
 
 def sweep(turn: Turn) -> Decision[None]:
-    """Drops flow-control state that has expired and payloads without owners."""
+    """Drops flow-control state that has expired, old orders in bulk, and payloads without owners."""
     yield DeleteExpiredIdempotency(turn.now)
     yield DeleteExpiredBuckets(turn.now)
     yield DeleteExpiredHits(turn.now)
+    yield DeleteOldCancellations(turn.now - _ORDERS_KEPT)
+    yield DeleteOldReplays(turn.now - _ORDERS_KEPT)
     yield DeleteUnusedBlobs()

@@ -9,8 +9,10 @@ import msgspec
 from perdure.engine import reads
 from perdure.engine.turn import Decision, Read
 from perdure.model.event import Event
+from perdure.model.ids import make_ulid
 from perdure.model.json import encode
-from perdure.model.records import Attempt, EventRow, Job, JobState, Pause, Run, RunStatus, Step
+from perdure.model.limits import MINUTE
+from perdure.model.records import Attempt, EventRow, Job, JobState, Pause, Run, RunMetadata, RunStatus, Step
 
 _AFTER_ALL = "~"
 """Sorts after every id."""
@@ -35,6 +37,7 @@ class RunDetail(msgspec.Struct):
     event_ids: list[str]
     steps: list[Step]
     attempts: list[Attempt]
+    metadata: list[RunMetadata] = []
 
 
 class Health(msgspec.Struct):
@@ -72,17 +75,61 @@ def list_runs(
     app_ids: list[str] | None = None,
     span: Span = _ANY_TIME,
     oldest_first: bool = False,
+    deferred: bool | None = None,
 ) -> Decision[list[Run]]:
-    """Runs, newest first; `cursor` is the id of the last one seen. Given lists select, None selects all."""
+    """Runs, newest first; `cursor` is the id of the last one seen. Given lists select, None selects all.
+
+    `deferred` selects the runs that other runs deferred, or those that none did.
+    """
     wanted = None if statuses is None else encode([int(status) for status in statuses]).decode()
     functions = None if function_ids is None else encode(function_ids).decode()
     apps = None if app_ids is None else encode(app_ids).decode()
-    chosen = (wanted, functions, apps, span.field, span.begin, span.end, limit)
+    only = None if deferred is None else int(deferred)
+    chosen = (wanted, functions, apps, span.field, span.begin, span.end, only, limit)
     if oldest_first:
         rows = yield Read("list_runs_oldest_first", (cursor or "", *chosen))
     else:
         rows = yield Read("list_runs", (cursor or _AFTER_ALL, *chosen))
     return [Run(*row) for row in rows]
+
+
+def count_listed_runs(
+    limit: int,
+    *,
+    statuses: list[RunStatus] | None = None,
+    function_ids: list[str] | None = None,
+    app_ids: list[str] | None = None,
+    span: Span = _ANY_TIME,
+) -> Decision[int]:
+    """How many runs `list_runs` would list in all, counted up to a limit."""
+    wanted = None if statuses is None else encode([int(status) for status in statuses]).decode()
+    functions = None if function_ids is None else encode(function_ids).decode()
+    apps = None if app_ids is None else encode(app_ids).decode()
+    rows = yield Read("count_listed_runs", (wanted, functions, apps, span.field, span.begin, span.end, limit))
+    count: int = rows[0][0]
+    return count
+
+
+def count_listed_events(
+    limit: int,
+    *,
+    names: list[str] | None = None,
+    received_after: int | None = None,
+    received_before: int | None = None,
+    internal: bool = False,
+) -> Decision[int]:
+    """How many events there are of some names, received between two times, counted up to a limit."""
+    wanted = None if names is None else encode(names).decode()
+    rows = yield Read("count_listed_events", (int(internal), wanted, received_after, received_before, limit))
+    count: int = rows[0][0]
+    return count
+
+
+def invoked_run(run_id: str, step_id: str, invoked_at: int) -> Decision[Run | None]:
+    """The run that a step started at a time (ms); None for one that began more than a minute before or after."""
+    first = max(run_id, make_ulid(invoked_at - MINUTE, 0))
+    rows = yield Read("invoked_run", (first, make_ulid(invoked_at + MINUTE, 0), f"{run_id}.{step_id}"))
+    return Run(*rows[0]) if rows else None
 
 
 def event_ids(run: Run) -> Decision[list[str]]:
@@ -118,7 +165,14 @@ def run_detail(run_id: str) -> Decision[RunDetail | None]:
     ids = yield from event_ids(run)
     events = yield from reads.run_events(run)
     steps = yield from reads.steps_of(run_id)
-    return RunDetail(run, events, ids, steps, (yield from reads.attempts_of(run_id)))
+    attempts = yield from reads.attempts_of(run_id)
+    return RunDetail(run, events, ids, steps, attempts, (yield from metadata_of_run(run_id)))
+
+
+def metadata_of_run(run_id: str) -> Decision[list[RunMetadata]]:
+    """What programs noted about a run and its steps."""
+    rows = yield Read("metadata_of_run", (run_id,))
+    return [RunMetadata(*row) for row in rows]
 
 
 def next_due_besides_cron() -> Decision[int | None]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from perdure.model.json import Json
+from perdure.model.json import Json, decode, encode
 
 _MAX_CAUSES = 8
 _MAX_STACK = 20_000
@@ -69,6 +69,43 @@ class ErrorInfo(msgspec.Struct, omit_defaults=True):
     def to_json(self) -> dict[str, Json]:
         body: dict[str, Json] = msgspec.to_builtins(self)
         return body
+
+
+def error_object(value: Json) -> dict[str, Json]:
+    """What another server sent as an error, as an object that surely has a name and a message.
+
+    Errors of other languages come in any shape: a text, an object without a name, a cause that is no error.
+
+    >>> error_object("no such card")
+    {'name': 'Error', 'message': 'no such card'}
+    """
+    if not isinstance(value, dict):
+        return {"name": "Error", "message": value if isinstance(value, str) else encode(value).decode()}
+    name, message, stack = (value.get(key) for key in ("name", "message", "stack"))
+    found: dict[str, Json] = {
+        "name": name if isinstance(name, str) and name else "Error",
+        "message": message if isinstance(message, str) else "" if message is None else encode(message).decode(),
+    }
+    if isinstance(stack, str) and stack:
+        found["stack"] = stack
+    found.update({key: value[key] for key in ("cause", "data") if value.get(key) is not None})
+    if isinstance(value.get("error"), str):
+        found["error"] = value["error"]
+    return found
+
+
+def error_info(data: bytes) -> ErrorInfo:
+    """A stored error, from wherever it came."""
+    return _info(decode(data), 0)
+
+
+def _info(value: Json, depth: int) -> ErrorInfo:
+    found = error_object(value)
+    cause = found.pop("cause", None)
+    info = ErrorInfo(**found)
+    if cause is not None and depth < _MAX_CAUSES:
+        info.cause = _info(cause, depth + 1)
+    return info
 
 
 class StepError(PerdureError):

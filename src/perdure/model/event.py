@@ -21,6 +21,7 @@ FUNCTION_FAILED = "inngest/function.failed"
 FUNCTION_CANCELLED = "inngest/function.cancelled"
 FUNCTION_INVOKED = "inngest/function.invoked"
 SCHEDULED_TIMER = "inngest/scheduled.timer"
+DEFERRED_SCHEDULE = "inngest/deferred.schedule"
 
 _MAX_SESSIONS = 5
 _MAX_SESSION_KEY = 128

@@ -82,6 +82,10 @@ class SigningKey:
         genuine = hmac.compare_digest(self._digest(body, match[1]), match[2])
         return genuine and abs(int(match[1]) * 1000 - now) <= SIGNATURE_WINDOW
 
+    def derive(self, purpose: str) -> bytes:
+        """A secret for one purpose (32 bytes): servers with the same key have the same, and it stays over restarts."""
+        return hmac.new(bytes.fromhex(self._text), b"perdure/" + purpose.encode(), hashlib.sha256).digest()
+
     def _digest(self, body: bytes, seconds: str) -> str:
         # The secret is the text of the key, not the bytes that its hex stands for.
         return hmac.new(self._text.encode(), body + seconds.encode(), hashlib.sha256).hexdigest()
@@ -148,6 +152,10 @@ class Keys:
     def sign(self, body: bytes, at: int) -> str:
         """See `SigningKey.sign`; the first signing key signs."""
         return self._signing[0].sign(body, at)
+
+    def derive(self, purpose: str) -> bytes:
+        """A secret for one purpose (32 bytes), made of the first signing key; it tells nothing about the key."""
+        return self._signing[0].derive(purpose)
 
     def verify(self, body: bytes, signature: str, now: int) -> bool:
         """See `SigningKey.verify`; the signature may be that of any signing key."""

@@ -23,16 +23,31 @@ INVOKE: Final = "InvokeFunction"
 SEND_EVENT: Final = "SendEvent"
 SEND_SIGNAL: Final = "SendSignal"
 
+# What only apps on other servers report.
+STEP_PLANNED: Final = "StepPlanned"
+STEP_RAW: Final = "Step"
+"""An old form of StepRun, whose data is the memo as it is."""
+GATEWAY: Final = "Gateway"
+AI_GATEWAY: Final = "AIGateway"
+DEFER_ADD: Final = "DeferAdd"
+DEFER_ABORT: Final = "DeferAbort"
+NONE: Final = "None"
+DISCOVERY_REQUEST: Final = "DiscoveryRequest"
+RUN_COMPLETE: Final = "RunComplete"
+
 
 class Op(msgspec.Struct, gc=False):
     """One operation of a step.
 
     `id` is the step hash, `name` the id that the user gave. `data` is the encoded result (StepRun), `error` the
-    failure (StepError: may be retried; StepFailed: final). `opts` by op:
+    failure (StepError: may be retried; StepFailed: final); where `data` is given as well, it is that failure as JSON,
+    as another server reported it. `opts` by op:
     StepRun/StepError/StepFailed {"type"?: "step.fetch" | "step.ai.wrap", "input"?: any};
     Sleep {"until": ms}; WaitForEvent {"event", "if"?: text, "timeout": ms}; WaitForSignal {"signal", "timeout": ms,
     "conflict": "fail" | "replace"}; InvokeFunction {"function_id", "data", "user"?, "v"?, "timeout"?: ms};
-    SendEvent {"events": [..]}; SendSignal {"signal", "data"}.
+    SendEvent {"events": [..]}; SendSignal {"signal", "data"}; Gateway {"url", "method", "headers", "body"};
+    AIGateway {"url", "headers", "auth_key", "format", "body"}; DeferAdd {"fn_slug", "input", "meta"?};
+    DeferAbort {"target_hashed_id"}. Those of other servers may have {"parallelMode": "race"} too.
     """
 
     op: str

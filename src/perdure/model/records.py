@@ -66,10 +66,15 @@ JobKind: TypeAlias = Literal[
     "run", "sleep", "timeout", "retry", "start_timeout", "finish_timeout", "debounce", "batch", "cron", "gate"
 ]
 PauseKind: TypeAlias = Literal["event", "signal", "invoke", "cancel"]
+AppMethod: TypeAlias = Literal["serve", "connect"]
+"""How an app is reached: at a URL of its own, or through the connection that its worker opened."""
 
 
 class Run(msgspec.Struct, gc=False):
-    """One execution of a function. `parent` is "<run>.<step>" of the step that invoked it."""
+    """One execution of a function. `parent` is "<run>.<step>" of the step that invoked it.
+
+    `request_version` is the protocol's version that the app on another server chose in its first answer.
+    """
 
     id: str
     function_id: str
@@ -85,6 +90,7 @@ class Run(msgspec.Struct, gc=False):
     started_at: int | None
     ended_at: int | None
     output: bytes | None
+    request_version: int | None = None
 
 
 class Step(msgspec.Struct, gc=False):
@@ -166,6 +172,26 @@ class FunctionRow(msgspec.Struct, gc=False):
     paused_at: int | None
 
 
+class AppRow(msgspec.Struct, gc=False):
+    """An app on another server, as its last sync told. What it did not say of itself is "".
+
+    `error` and `message` say why the last sync failed: a machine word, and what to do; what was synced before stays.
+    """
+
+    id: str
+    method: AppMethod
+    url: str
+    sdk: str
+    framework: str
+    version: str
+    checksum: str
+    sync_id: str
+    created_at: int
+    synced_at: int
+    error: str | None = None
+    message: str | None = None
+
+
 class EventRow(msgspec.Struct, gc=False):
     """An event as stored; `body` is `Event.to_json` encoded."""
 
@@ -174,3 +200,46 @@ class EventRow(msgspec.Struct, gc=False):
     received_at: int
     internal: int
     body: bytes
+
+
+class Cancellation(msgspec.Struct, gc=False):
+    """Runs of a function that were cancelled in bulk: those queued in a span of time that satisfied `condition`."""
+
+    id: str
+    function_id: str
+    started_after: int | None
+    started_before: int
+    condition: str | None
+    created_at: int
+    cancelled: int
+
+
+class Replay(msgspec.Struct, gc=False):
+    """Runs of a function that are done once more: those of some statuses (JSON) queued in a span of time.
+
+    `cursor` is the last run that was looked at, `bound` an id that only later runs exceed, those of this replay
+    included. `started` and `skipped` count the runs that it started, and those that could not be started again.
+    """
+
+    id: str
+    function_id: str
+    statuses: str
+    queued_from: int | None
+    queued_until: int | None
+    bound: str
+    cursor: str
+    started: int
+    skipped: int
+    created_at: int
+    ended_at: int | None
+
+
+class RunMetadata(msgspec.Struct, gc=False):
+    """What a program noted about a run (`target` empty), a step (its hash) or a span (its id); `entries` is JSON."""
+
+    run_id: str
+    target: str
+    scope: str
+    kind: str
+    entries: bytes
+    updated_at: int

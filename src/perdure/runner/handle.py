@@ -6,12 +6,10 @@ import asyncio
 from functools import partial
 from typing import Generic, TypeVar
 
-import msgspec
-
 from perdure.engine import intake, reads
 from perdure.engine.turn import Ended
 from perdure.model import values
-from perdure.model.errors import ErrorInfo, NotFoundError, RunCancelledError, RunFailedError
+from perdure.model.errors import NotFoundError, RunCancelledError, RunFailedError, error_info
 from perdure.model.records import Run, RunStatus
 from perdure.runner.runner import Runner
 from perdure.sdk.function import Function
@@ -54,7 +52,7 @@ class RunHandle(Generic[R]):
             result: R = values.decode(ended.output, self._returns, where=f"the result of run {self.run_id}")  # type: ignore[assignment]
             return result
         if ended.status == RunStatus.FAILED:
-            info = msgspec.json.decode(ended.output, type=ErrorInfo)
+            info = error_info(ended.output)
             message = f"run {self.run_id} of {ended.function_id} failed: {info.name}: {info.message}"
             raise RunFailedError(self.run_id, message, info)
         message = f"run {self.run_id} of {ended.function_id} was {RunStatus(ended.status)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from perdure.engine import reads
+from perdure.engine.defers import is_defer
 from perdure.engine.turn import Decision
 from perdure.model.event import Event
 from perdure.model.ops import Memo, OpenStep
@@ -45,6 +46,8 @@ def snapshot_of(steps: list[Step]) -> Snapshot:
     """Recorded steps as an execution sees them."""
     snapshot = Snapshot({}, {})
     for step in steps:
+        if is_defer(step):
+            continue
         if step.status <= StepStatus.FAILED:
             snapshot.memos[step.id] = Memo(step.data or b"null", step.status == StepStatus.FAILED)
         else:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -23,78 +23,55 @@ from perdure.engine.advance import Situation
 from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.drive import HandlerFailure
 from perdure.engine.limits import exceeded
-from perdure.engine.turn import Decided, Decision, Lease, Start, Turn
+from perdure.engine.turn import Decided, Start
 from perdure.model.errors import ErrorInfo, StoreError
 from perdure.model.event import Event
 from perdure.model.json import Json
 from perdure.model.ops import STEP_RUN, Memo, Op, Retry
 from perdure.model.records import Run, RunStatus, Step, StepStatus
-from perdure.runner.decider import Decider
 from perdure.runner.loading import load_steps, snapshot_of
-from perdure.runner.lull import Lull
 from perdure.runner.places import Places
+from perdure.runner.residence import FAREWELL, Keeper, Residence
 from perdure.runner.waits import Answer, Waits
 from perdure.sdk.execution import Execution
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
+from perdure.sdk.lull import Lull
 from perdure.sdk.port import FetchRequest, FetchResponse
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger("perdure.runner")
-_FAREWELL = 1.0
-"""How long a cancelled handler has for its `finally` blocks when the process ends (seconds)."""
 
 
-class Keeper(Protocol):
-    """What a resident needs of the runner that keeps it."""
+class Handler(msgspec.Struct, frozen=True):
+    """The code of a function of this process: its handler."""
 
-    decider: Decider
+    function: Function[Json]
 
-    def parked(self, resident: Resident) -> None:
-        """The lease went back; the coroutine waits until `resident.wakes_at` (ms), if that is known."""
-        ...
+    @property
+    def id(self) -> str:
+        return self.function.id
 
-    def left(self, resident: Resident) -> None:
-        """The residence is over."""
-        ...
-
-    async def in_thread(self, call: Callable[[], T]) -> T: ...
-
-    async def fetch(self, request: FetchRequest) -> FetchResponse: ...
+    def reside(self, keeper: Keeper, start: Start, compiled: CompiledFunction) -> Resident:
+        return Resident(keeper, self, start, compiled)
 
 
-class Resident:
-    """One run in residence. `lease` is None while it is parked."""
+class Resident(Residence):
+    """A run whose handler's coroutine lives here."""
 
-    def __init__(self, keeper: Keeper, function: Function[Json], start: Start, compiled: CompiledFunction) -> None:
-        self.run_id = start.run_id
-        self.function = function
-        self.lease: Lease | None = start.lease
-        self.wakes_at: int | None = None
-        self.ending = False
-        self.stale = False
-        self._keeper = keeper
-        self._decider = keeper.decider
-        self._attempt = start.attempt
-        self._max_attempts = compiled.max_attempts
-        self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, keeper: Keeper, code: Handler, start: Start, compiled: CompiledFunction) -> None:
+        super().__init__(keeper, code, start, compiled)
+        self.function = code.function
         self._life: asyncio.Task[None] | None = None
-        self._leaving = False
-        self._draining = False
         self._fatal: ErrorInfo | None = None
         self._progressed = False
-        # Until something waits or fails.
-        self._plain = start.plain
-        self._regaining: asyncio.Future[None] | None = None
         self._waits = Waits()
         self._outbox: list[tuple[int, Op, Answer]] = []
         self._lull = Lull(self._loop, self._on_lull)
         self._places = Places(self._decider, self._spawn) if compiled.counts_steps else None
 
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
-        """Starts the handler, replaying what is recorded."""
         self.run = run
         self._started_at = self._decider.clock.now()
         self._seq = len(steps)
@@ -108,12 +85,11 @@ class Resident:
 
     @property
     def begun(self) -> bool:
-        """Whether the handler was started."""
         return self._life is not None
 
     @property
     def idle(self) -> bool:
-        """Whether a parked handler surely does nothing but wait. A branch of it may await what is not a step."""
+        # A branch of it may await what is not a step.
         return self.execution.sequential
 
     # The host's side: what the execution asks for.
@@ -121,7 +97,7 @@ class Resident:
     def now(self) -> int:
         return self._decider.clock.now()
 
-    def enter_step(self) -> Awaitable[None] | None:
+    def enter_step(self, op: Op) -> Awaitable[None] | None:
         if self._places is not None or self.lease is None or self._draining:
             return self._enter()
         self._lull.running += 1
@@ -272,20 +248,9 @@ class Resident:
         elif self._waits:
             self._lull.look_out()
 
-    async def _regain(self) -> Lease:
-        """Waits until the parked run is leased to this node again."""
-        while self.lease is None:
-            if self._regaining is None:
-                self._regaining = self._loop.create_future()
-                await self._decider.decide(drive.unpark, self.run_id)
-            if self.lease is None:
-                await asyncio.shield(self._regaining)
-        return self.lease
-
     # Waking: what the runner tells.
 
     def wake(self, decided: Decided) -> None:
-        """A step of this run was decided."""
         self._lull.stir()
         self._got(self._waits.decide(decided))
 
@@ -295,14 +260,8 @@ class Resident:
             self._state_bytes += len(memo.data)
 
     def resume(self, start: Start) -> None:
-        """The lease is back."""
-        self.lease = start.lease
-        self.stale = False
         self._lull.stir()
-        if self._regaining is not None:
-            if not self._regaining.done():
-                self._regaining.set_result(None)
-            self._regaining = None
+        self._regained(start.lease)
         if start.step is not None:
             self.wake(start.step)
             self._lull.look_out()
@@ -357,60 +316,23 @@ class Resident:
         failure = failure_of(raised, self._decider.clock.now())
         # After a step succeeded the handler's attempts count anew (C.6).
         attempt = 0 if self._progressed else self._attempt
-        found = HandlerFailure(failure.info, attempt, self._started_at, failure.no_retry, failure.retry_after)
+        found = HandlerFailure(
+            msgspec.json.encode(failure.info), attempt, self._started_at, failure.no_retry, failure.retry_after
+        )
         await self._end(drive.fail_attempt, self.run, found, self._max_attempts)
 
-    async def _end(
-        self, make: Callable[Concatenate[Turn, Lease, P], Decision[bool]], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        self.ending = True
-        try:
-            lease = self.lease or await self._regain()
-            await self._decider.decide(make, lease, *args, **kwargs)
-            self.lease = None
-        except StoreError as error:
-            self._give_up(error)
-        except asyncio.CancelledError:
-            if not self._leaving:
-                raise
-        self._keeper.left(self)
-
-    def _give_up(self, error: StoreError) -> None:
-        """The store refuses: nothing recorded is lost, and another residence will go on from there."""
-        _log.error("run %s of %s stops here and is handed back: %s", self.run_id, self.function.id, error)
-        self._drop()
-
-    def _drop(self) -> None:
-        self.stop()
-        self._keeper.left(self)
-
     def drain(self) -> None:
-        """Leaves as soon as no step is executing; what is recorded by then is kept, the rest is replayed."""
         self._draining = True
         if self._lull.quiet and not self.ending:
             self._drop()
 
     def stop(self) -> None:
-        """Ends the residence without recording anything: the run was cancelled, evicted, or leased elsewhere."""
-        self._leaving = True
         if self._life is not None:
             self.execution.put_away()
             self._life.cancel()
-        for task in tuple(self._tasks):
-            task.cancel()
+        super().stop()
 
     async def stopped(self) -> None:
-        """Waits until the handler's coroutine is gone; not for ever, for it may catch its cancellation."""
+        # Not for ever: the handler may catch its cancellation.
         if self._life is not None:
-            await asyncio.wait([self._life], timeout=_FAREWELL)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("run %s of %s is handed back", self.run_id, self.function.id, exc_info=task.exception())
-            self._drop()
+            await asyncio.wait([self._life], timeout=FAREWELL)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
@@ -27,8 +27,7 @@ from perdure.runner.clock import Timer
 from perdure.runner.decider import Decider
 from perdure.runner.fetch import Fetcher
 from perdure.runner.loading import load_runs
-from perdure.runner.resident import Resident
-from perdure.sdk.function import Function
+from perdure.runner.residence import Code, Residence
 from perdure.sdk.port import FetchRequest, FetchResponse
 
 T = TypeVar("T")
@@ -61,10 +60,10 @@ class Runner:
     ) -> None:
         self.decider = decider
         self.ended: MemoryBus[Ended] = MemoryBus()
-        self._functions: dict[str, Function[Json]] = {}
-        self._residents: dict[str, Resident] = {}
-        self._parked: OrderedDict[str, Resident] = OrderedDict()
-        self._loading: list[Resident] = []
+        self._codes: dict[str, Code] = {}
+        self._residents: dict[str, Residence] = {}
+        self._parked: OrderedDict[str, Residence] = OrderedDict()
+        self._loading: list[Residence] = []
         self._max_active = max_active
         self._max_parked = max_parked
         self._threads = ThreadPoolExecutor(threads, "perdure-step")
@@ -78,7 +77,7 @@ class Runner:
         self._stopping = False
         self._changed = asyncio.Event()
         decider.room = self._room
-        decider.runnable = self._functions.__contains__
+        decider.runnable = self._codes.__contains__
         decider.on_effect = self._on_effect
 
     async def start(self) -> None:
@@ -91,17 +90,17 @@ class Runner:
         if not self.decider.store.exclusive:
             self._spawn(self._renewing())
 
-    def use(self, functions: Mapping[str, Function[Json]]) -> None:
+    def use(self, codes: Iterable[Code]) -> None:
         """Replaces the code of functions. Runs in residence go on with the new code from their next step on."""
-        self._functions.update(functions)
+        self._codes.update({code.id: code for code in codes})
         for resident in tuple(self._residents.values()):
-            if resident.function is not self._functions.get(resident.function.id):
+            if resident.code != self._codes.get(resident.code.id):
                 resident.drain()
 
     def drop(self, function_ids: Iterable[str]) -> None:
         """Forgets the code of functions; their runs wait until some node has it."""
         for function_id in function_ids:
-            self._functions.pop(function_id, None)
+            self._codes.pop(function_id, None)
 
     async def stop(self, deadline: float) -> None:
         """Takes on nothing new, lets steps that are executing finish within `deadline` seconds, hands back the rest."""
@@ -138,6 +137,10 @@ class Runner:
         # While others wait to be claimed, nothing new may overtake them.
         return 0 if self._backlog else self._capacity()
 
+    def resident(self, run_id: str) -> Residence | None:
+        """The residence of a run, if it has one here."""
+        return self._residents.get(run_id)
+
     def _on_effect(self, effect: Effect) -> None:
         if isinstance(effect, Start):
             self._on_start(effect)
@@ -159,12 +162,12 @@ class Runner:
             self._parked.pop(start.run_id, None)
             resident.resume(start)
             return
-        function = self._functions.get(start.function_id)
+        code = self._codes.get(start.function_id)
         compiled = self.decider.catalogue.get(start.function_id)
-        if function is None or compiled is None or self._stopping:
+        if code is None or compiled is None or self._stopping:
             self._hand_back(start.lease)
             return
-        resident = Resident(self, function, start, compiled)
+        resident = code.reside(self, start, compiled)
         self._residents[start.run_id] = resident
         if start.run is not None and start.events is not None:
             resident.begin(start.run, start.events, [])
@@ -185,7 +188,7 @@ class Runner:
                 for resident in residents:
                     await self._begin_alone(resident)
 
-    async def _begin(self, residents: list[Resident]) -> None:
+    async def _begin(self, residents: list[Residence]) -> None:
         run_ids = [resident.run_id for resident in residents]
         loaded = await self._persist(lambda: self.decider.view(lambda: load_runs(run_ids)))
         for resident in residents:
@@ -197,7 +200,7 @@ class Runner:
             else:
                 resident.begin(found.run, found.events, found.steps)
 
-    async def _begin_alone(self, resident: Resident) -> None:
+    async def _begin_alone(self, resident: Residence) -> None:
         try:
             await self._begin([resident])
         except Exception as error:
@@ -226,7 +229,7 @@ class Runner:
 
     # Residents: the keeper's side.
 
-    def parked(self, resident: Resident) -> None:
+    def parked(self, resident: Residence) -> None:
         self._parked[resident.run_id] = resident
         self._changed.set()
         now = self.decider.clock.now()
@@ -239,7 +242,7 @@ class Runner:
         if self._backlog:
             self._work.set()
 
-    def left(self, resident: Resident) -> None:
+    def left(self, resident: Residence) -> None:
         if self._residents.get(resident.run_id) is resident:
             del self._residents[resident.run_id]
             self._parked.pop(resident.run_id, None)
@@ -250,7 +253,7 @@ class Runner:
         if self._backlog:
             self._work.set()
 
-    def _evict(self, resident: Resident) -> None:
+    def _evict(self, resident: Residence) -> None:
         resident.stop()
         self.left(resident)
 

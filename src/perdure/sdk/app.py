@@ -35,13 +35,13 @@ from perdure.sdk.callables import call_kind
 from perdure.sdk.context import Context
 from perdure.sdk.function import AsyncFunction, Function, PlainFunction
 from perdure.sdk.options import FunctionOptions, check_slug, configure
-from perdure.sdk.port import Sender
+from perdure.sdk.port import RemoteSender, Sender
 
 R = TypeVar("R")
 
 _NOT_RUNNING = (
     "runs nowhere, so there is nothing to send events to: "
-    "run it with `async with perdure.embedded(app):`, or with `perdure dev module:app`"
+    "run it with `async with perdure.embedded(app):` or `perdure dev module:app`, or serve it with `perdure.serve(app)`"
 )
 
 
@@ -66,6 +66,7 @@ class App:
         self._functions: dict[str, Function[Json]] = {}
         self._sender: Sender | None = None
         self._sender_loop: asyncio.AbstractEventLoop | None = None
+        self._remote: RemoteSender | None = None
 
     @property
     def functions(self) -> Mapping[str, Function[Json]]:
@@ -91,13 +92,14 @@ class App:
         Raises `EventError` for an event that is not valid, `UnserializableError` for data that cannot be
         stored, `PerdureError` while nothing runs the app.
         """
-        if self._sender is None:
+        sender = self._sender or self._remote
+        if sender is None:
             raise PerdureError(f"app {self.id!r} {_NOT_RUNNING}")
         found = event_list(events)
         if len(found) > MAX_EVENTS_PER_REQUEST:
             raise EventError(f"at most {MAX_EVENTS_PER_REQUEST} events can be sent at once, got {len(found)}")
         bodies = [plain_event(event, f"events[{index}]", index) for index, event in enumerate(found)]
-        return await self._sender.send(bodies) if bodies else []
+        return await sender.send(bodies) if bodies else []
 
     def bind(self, sender: Sender) -> None:
         """Gives `send` its destination; for what runs the app, in the event loop that the sender lives in."""
@@ -111,12 +113,18 @@ class App:
         if self._sender is sender:
             self._sender = self._sender_loop = None
 
+    def send_to(self, sender: RemoteSender) -> None:
+        """Gives `send` the server that it uses while no engine of this process runs the app: one that serves does."""
+        self._remote = sender
+
     @property
     def sender_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of the bound sender. Raises `PerdureError` while nothing runs the app."""
-        if self._sender_loop is None:
+        """The event loop in which threads may send. Raises `PerdureError` while nothing runs or serves the app."""
+        if self._sender_loop is not None:
+            return self._sender_loop
+        if self._remote is None:
             raise PerdureError(f"app {self.id!r} {_NOT_RUNNING}")
-        return self._sender_loop
+        return self._remote.loop()
 
     def add(self, *functions: Function[Json]) -> None:
         """Adds functions, all or none. Raises `ConfigError` if there is another one of an id."""

@@ -243,10 +243,11 @@ class Execution(Generic[R]):
 
     async def _attempt(self, call: StepCall, attempt: int) -> Memo | Retry:
         host = self.host
-        entering = host.enter_step()
+        op = Op(STEP_RUN, call.id, call.name, opts=call.opts, attempt=attempt)
+        entering = host.enter_step(op)
         if entering is not None:
             await entering
-        op = Op(STEP_RUN, call.id, call.name, opts=call.opts, attempt=attempt, started_at=host.now())
+        op.started_at = host.now()
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
         token = _scope.set(Scope(self, call.name))
@@ -404,7 +405,7 @@ def current_in_thread(step_id: str) -> Execution[Json]:
 
 
 def _step_error(name: str, memo: Memo) -> StepError:
-    return StepError(name, msgspec.json.decode(memo.data, type=ErrorInfo))
+    return StepError(name, error_info(memo.data))
 
 
 def _misfit(name: str, error: Exception) -> StepError:

@@ -13,7 +13,7 @@ from perdure.model.values import RestoreError, UnserializableError
 
 # A failed step is recorded and fails the same way in every replay, so an attempt more cannot help.
 _FINAL = (NonRetriableError, StepError, UnserializableError, RestoreError)
-_OURS = ("perdure.sdk.", "perdure.runner.", "asyncio.", "concurrent.", "threading.")
+_OURS = ("perdure.sdk.", "perdure.runner.", "perdure.serving.", "asyncio.", "concurrent.", "threading.")
 
 
 class Failure(msgspec.Struct, frozen=True):

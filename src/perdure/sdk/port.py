@@ -7,6 +7,7 @@ endpoint it is the request. A `Sender` takes events from outside of runs.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -26,13 +27,14 @@ class Snapshot(msgspec.Struct):
 
 
 class FetchRequest(msgspec.Struct):
-    """An HTTP request of `step.fetch`."""
+    """An HTTP request of `step.fetch` or `step.ai.infer`. `timeout` is in seconds."""
 
     url: str
     method: str
     headers: dict[str, str]
     body: bytes | None
     timeout: float
+    redirects: bool = True
 
 
 class FetchResponse(msgspec.Struct):
@@ -55,8 +57,11 @@ class Host(Protocol):
         """The time in ms since the epoch."""
         ...
 
-    def enter_step(self) -> Awaitable[None] | None:
-        """A step's callable starts running in this process, once what is given back, if anything, was awaited."""
+    def enter_step(self, op: Op) -> Awaitable[None] | None:
+        """A step's callable starts running in this process, once what is given back, if anything, was awaited.
+
+        `op` is what will be reported of it; its outcome and times are not known yet.
+        """
         ...
 
     def leave_step(self) -> None:
@@ -89,4 +94,12 @@ class Sender(Protocol):
 
     async def send(self, events: list[dict[str, Json]]) -> list[str]:
         """Accepts events durably; returns their internal ids. Raises `EventError`."""
+        ...
+
+
+class RemoteSender(Sender, Protocol):
+    """Takes events to a server; in any event loop."""
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """A running event loop in which threads that have none may send."""
         ...

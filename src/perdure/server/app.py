@@ -8,6 +8,7 @@ nobody outside).
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -16,9 +17,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from perdure.model.errors import StoreError
-from perdure.server import apps_v2, operations, rest_v1, rest_v2
+from perdure.server import graphql, openapi, operations, realtime, rest_v0, rest_v1, rest_v2, run_state
 from perdure.server.auth import Guard
 from perdure.server.backend import Backend
 from perdure.server.envelope import (
@@ -30,6 +32,8 @@ from perdure.server.envelope import (
 )
 from perdure.server.events import post_events
 from perdure.server.metrics import CONTENT_TYPE, Metrics
+from perdure.server.run_state import checkpointed_run, post_checkpoint
+from perdure.server.sockets import Handshake, refuse
 
 _log = logging.getLogger("perdure.server")
 _UNKNOWN_KEY = {"status": 401, "message": "", "error": "Event key not found"}
@@ -41,7 +45,8 @@ def make_app(backend: Backend, guard: Guard | None = None) -> ASGIApp:
     Without a guard it lets everybody in.
     """
     metrics = Metrics()
-    return Door(backend, metrics, _router(backend, metrics), guard or Guard())
+    guard = guard or Guard()
+    return Door(backend, metrics, _router(backend, metrics, guard), guard)
 
 
 class Door:
@@ -54,6 +59,9 @@ class Door:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._router(scope, receive, send)
             return
@@ -78,6 +86,24 @@ class Door:
             if not answered:
                 await error_reply(path, _unexpected())(scope, receive, answer)
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = route_path(scope)
+        handshake = Handshake(send, _headers(scope, self._guard.kind))
+        try:
+            refusal = self._guard.refusal(path, scope)
+            if refusal is not None:
+                await refuse(refusal, scope, receive, handshake.send)
+            else:
+                await self._router(scope, receive, handshake.send)
+        except WebSocketDisconnect:
+            _log.debug("%s: the client left", _shown(path))
+        except Exception:
+            _log.exception("%s: the WebSocket failed unexpectedly", _shown(path))
+            await handshake.fail(error_reply(path, _unexpected()), scope, receive)
+        finally:
+            if handshake.status:
+                self._metrics.count_request("GET", path, handshake.status)
+
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         refusal = self._guard.refusal(path, scope)
@@ -85,6 +111,9 @@ class Door:
             await refusal(scope, receive, send)
         elif method == "OPTIONS":
             await Response(status_code=200, headers=_preflight(scope))(scope, receive, send)
+        elif method == "POST" and (run_id := checkpointed_run(path)) is not None:
+            answer = await _answered(path, post_checkpoint(self._backend, run_id, scope, receive))
+            await answer(scope, receive, send)
         elif not is_events(path):
             await self._router(scope, receive, send)
         elif path in ("/e", "/e/"):
@@ -98,6 +127,17 @@ class Door:
         else:
             status, body = await post_events(self._backend, self._metrics, scope, receive)
             await reply(body, status, {"retry-after": "1"} if status == 503 else None)(scope, receive, send)
+
+
+async def _answered(path: str, answer: Awaitable[Response]) -> Response:
+    """The answer of a route that the router does not know, or the error that it raised."""
+    try:
+        return await answer
+    except ApiError as error:
+        return error_reply(path, error)
+    except StoreError as error:
+        _log.error("%s: the store failed: %s", path, error)
+        return error_reply(path, _unavailable(), {"retry-after": "1"})
 
 
 def route_path(scope: Scope) -> str:
@@ -138,7 +178,7 @@ def _preflight(scope: Scope) -> dict[str, str]:
     }
 
 
-def _router(backend: Backend, metrics: Metrics) -> Starlette:
+def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
     async def health(request: Request) -> Response:
         return reply({"status": 200, "message": "OK"})
 
@@ -152,10 +192,14 @@ def _router(backend: Backend, metrics: Metrics) -> Starlette:
             Route("/health", health),
             Route("/health/", health),
             Route("/metrics", expose),
+            *rest_v0.routes(backend),
+            *run_state.routes(backend),
             *rest_v1.routes(backend),
+            *graphql.routes(backend),
             *rest_v2.routes(backend),
-            *apps_v2.routes(backend),
+            *openapi.routes(),
             *operations.routes(backend),
+            *realtime.routes(backend, guard),
         ],
         exception_handlers={
             HTTPException: _on_http_error,
@@ -183,13 +227,17 @@ async def _on_api_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_store_error(request: Request, error: Exception) -> Response:
-    _log.error("%s %s: the store failed: %s", request.method, request.url.path, error)
-    told = ApiError(503, "the store cannot answer now; try again later")
-    return error_reply(route_path(request.scope), told, {"retry-after": "1"})
+    # A WebSocket has no method.
+    _log.error("%s %s: the store failed: %s", request.scope.get("method", "WebSocket"), request.url.path, error)
+    return error_reply(route_path(request.scope), _unavailable(), {"retry-after": "1"})
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
     return error_reply(route_path(request.scope), _unexpected())
+
+
+def _unavailable() -> ApiError:
+    return ApiError(503, "the store cannot answer now; try again later")
 
 
 def _unexpected() -> ApiError:

@@ -6,11 +6,11 @@ out: apps in the server's process are none of its kinds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from perdure.engine import reads
 from perdure.model.json import Json
@@ -19,25 +19,22 @@ from perdure.server.backend import Backend
 from perdure.server.envelope import ApiError, v2
 from perdure.server.identity import short_id
 from perdure.server.queries import flag, page_limit
+from perdure.server.routing import Handler
 from perdure.server.run_lists import run_page, run_query
 from perdure.server.shapes_v2 import function_shape
 from perdure.server.times import rfc3339
 
 
-def routes(backend: Backend) -> list[Route]:
-    """The routes of apps and functions."""
+def handlers(backend: Backend) -> Mapping[str, Handler]:
+    """The handlers by the ids of their operations."""
     api = _Api(backend)
-    return [
-        route
-        for prefix in ("/v2/apps", "/api/v2/apps")
-        for route in (
-            Route(prefix, api.apps),
-            Route(f"{prefix}/{{app}}", api.app),
-            Route(f"{prefix}/{{app}}/functions", api.functions),
-            Route(f"{prefix}/{{app}}/functions/{{function}}", api.function),
-            Route(f"{prefix}/{{app}}/functions/{{function}}/runs", api.runs),
-        )
-    ]
+    return {
+        "GetApps": api.apps,
+        "GetApp": api.app,
+        "GetFunctions": api.functions,
+        "GetFunction": api.function,
+        "ListFunctionRuns": api.runs,
+    }
 
 
 class _Api:
@@ -58,7 +55,7 @@ class _Api:
         return self._answer([_app(name, chosen[name]) for name in names], page)
 
     async def app(self, request: Request) -> Response:
-        return self._answer(_app(request.path_params["app"], await self._rows(request)))
+        return self._answer(_app(request.path_params["app_id"], await self._rows(request)))
 
     async def functions(self, request: Request) -> Response:
         limit = page_limit(request)
@@ -81,14 +78,14 @@ class _Api:
 
     async def _rows(self, request: Request) -> list[FunctionRow]:
         """The functions of the app that a request names, those included that are out of force."""
-        app_id = request.path_params["app"]
+        app_id = request.path_params["app_id"]
         rows = [row for row in await self._backend.view(reads.functions) if row.app_id == app_id]
         if not rows:
             raise ApiError(404, "App not found")
         return rows
 
     async def _row(self, request: Request) -> FunctionRow:
-        app_id, name = request.path_params["app"], request.path_params["function"]
+        app_id, name = request.path_params["app_id"], request.path_params["function_id"]
         for row in await self._backend.view(reads.functions):
             if row.app_id == app_id and name in (row.id, short_id(row.id, app_id)):
                 return row

@@ -21,7 +21,11 @@ from perdure.server.envelope import ApiError, error_reply, is_events
 
 ServerKind = Literal["dev", "cloud"]
 
+DEVELOPMENT_SECRET: Final = b"dev-mode-is-not-secret"
+"""Signs the tokens of a server without keys: known to everybody, as SDKs and tests expect."""
 _OPEN_PATHS = frozenset({"/health", "/health/"})
+_TOKEN_PATHS = frozenset({"/v1/realtime/connect", "/v1/realtime/sse", "/v0/connect"})
+"""Their routes ask for a token of their own: a browser cannot send headers with a WebSocket or an EventSource."""
 
 
 class Guard:
@@ -42,13 +46,19 @@ class Guard:
             host = header(scope, b"host")
             if host and not is_local_host(host):
                 return error_reply(path, ApiError(403, _FOREIGN_HOST))
-        if self.keys is None or path in _OPEN_PATHS or is_events(path) or scope["method"] == "OPTIONS":
+        if self.keys is None or path in _OPEN_PATHS or is_events(path) or scope.get("method") == "OPTIONS":
+            return None
+        if path in _TOKEN_PATHS:
             return None
         scheme, _, bearer = header(scope, b"authorization").partition(" ")
         if scheme.lower() == "bearer" and self.keys.knows_bearer(bearer.strip()):
             return None
         headers = {"x-content-type-options": "nosniff", "www-authenticate": "Bearer"}
         return Response("Authentication failed\n", 401, headers, "text/plain")
+
+    def secret(self, purpose: str) -> bytes:
+        """What tokens of a kind are signed with. Without keys it is no secret, as nothing is then."""
+        return DEVELOPMENT_SECRET if self.keys is None else self.keys.derive(purpose)
 
     def knows_event_key(self, key: str) -> bool:
         """Whether events may come in under a key."""

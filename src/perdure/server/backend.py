@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from perdure.apps.registry import Registry
+from perdure.bus import Hub
 from perdure.engine.catalogue import Catalogue
 from perdure.engine.intake import Invoked
-from perdure.engine.turn import Decision
+from perdure.engine.turn import Decision, Turn
 from perdure.engine.views import Health
 from perdure.model.json import Json
-from perdure.model.records import RunStatus
+from perdure.model.records import Replay, RunStatus
 from perdure.runner import Clock
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -44,8 +47,18 @@ class Backend(Protocol):
         ...
 
     @property
+    def realtime(self) -> Hub:
+        """Where messages are published and subscribed to."""
+        ...
+
+    @property
     def load(self) -> tuple[int, int]:
         """How many runs execute, and how many are parked in memory."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """The apps on other servers."""
         ...
 
     async def ingest(self, bodies: Sequence[Json], *, seed: tuple[int, bytes] | None = None) -> Accepted:
@@ -85,6 +98,27 @@ class Backend(Protocol):
         if_: str | None = None,
     ) -> int:
         """Cancels runs of a function; returns how many. Raises `ExpressionError`."""
+        ...
+
+    async def replay(
+        self,
+        function_id: str,
+        *,
+        id: str | None = None,
+        statuses: Sequence[RunStatus] = (RunStatus.FAILED,),
+        queued_from: int | None = None,
+        queued_until: int | None = None,
+    ) -> Replay:
+        """Starts ended runs of a function once more. Raises `NotFoundError`, `RefusedError`."""
+        ...
+
+    async def decide(self, make: Callable[Concatenate[Turn, P], Decision[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Makes a decision of the engine durable."""
+        ...
+
+    async def checkpoint(self, run_id: str, body: bytes) -> None:
+        """Records what an app has finished of a run that it is still answering for. Raises `MalformedOpsError`,
+        `FatalOpError`, `UnknownRunError`, `StaleCallError`."""
         ...
 
     async def view(self, begin: Callable[[], Decision[T]]) -> T:

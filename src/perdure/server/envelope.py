@@ -57,9 +57,10 @@ def error_reply(path: str, error: ApiError, headers: Mapping[str, str] | None = 
     return reply(error_body(path, error), error.status, headers)
 
 
-def v1(data: Json, now: int) -> Response:
-    """A v1 answer."""
-    return reply({"data": data, "metadata": {"fetched_at": rfc3339(now)}})
+def v1(data: Json, now: int, page: Json = None) -> Response:
+    """A v1 answer, of a list perhaps with its `page`."""
+    body = {"data": data, "metadata": {"fetched_at": rfc3339(now)}}
+    return reply(body if page is None else body | {"page": page})
 
 
 def v2(data: Json, now: int, page: Json = None) -> Response:

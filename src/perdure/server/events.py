@@ -19,15 +19,13 @@ from perdure.model.ids import MAX_MILLIS
 from perdure.model.json import InvalidJsonError, Json, decode, element_sizes
 from perdure.model.limits import MAX_EVENT_BYTES, MAX_EVENTS_PER_REQUEST, MAX_REQUEST_BYTES
 from perdure.server.backend import Backend
-from perdure.server.bodies import header, read_body
+from perdure.server.bodies import MAX_DEPTH, check_depth, header, read_body
 from perdure.server.envelope import ApiError
 from perdure.server.forms import form_event, is_form
 from perdure.server.metrics import Metrics
 
 _log = logging.getLogger("perdure.server")
 
-_MAX_DEPTH = 256
-"""How deep an event may nest: far beyond use, and far from where encoding it somewhere else would overflow."""
 _NO_EVENTS = "Request body must contain an event object or an array of event objects"
 _SEED_HEADER = b"x-inngest-event-id-seed"
 _SEED = re.compile(r"(\d{1,15}),([A-Za-z0-9+/]{14}={0,2})")
@@ -91,8 +89,8 @@ def parse_events(body: bytes, content_type: str) -> tuple[list[Json], bool]:
     if len(text) > MAX_EVENT_BYTES:
         _check_sizes(text, batch)
     value = _decode(text)
-    if text.count(b"{") + text.count(b"[") > _MAX_DEPTH:
-        _check_depth(value, int(batch))
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH:
+        check_depth(value, "event", int(batch))
     events = value if batch else [value]
     if len(events) > MAX_EVENTS_PER_REQUEST:
         raise _too_many()
@@ -154,18 +152,3 @@ def _over_size(size: int) -> str:
 
 def _too_many() -> ApiError:
     return ApiError(400, f"Cannot have more than {MAX_EVENTS_PER_REQUEST} events in a batch")
-
-
-def _check_depth(value: Json, around: int) -> None:
-    level: list[Json] = [value]
-    depth = -around
-    while level:
-        depth += 1
-        if depth > _MAX_DEPTH:
-            raise ApiError(400, f"event is nested deeper than {_MAX_DEPTH} levels")
-        level = [
-            child
-            for item in level
-            for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, dict | list)
-        ]

@@ -6,21 +6,10 @@ id and the short id.
 
 from __future__ import annotations
 
-from uuid import NAMESPACE_OID, uuid5
-
 from perdure.engine.catalogue import Catalogue
+from perdure.wire.identity import ENVIRONMENT_ID, NO_ID, uuid_of
 
-NO_ID = "00000000-0000-0000-0000-000000000000"
-ENVIRONMENT_ID = "00000000-0000-4000-b000-000000000000"
-
-
-def uuid_of(slug: str) -> str:
-    """The UUID of a function (by its slug) or an app (by its id).
-
-    >>> uuid_of("cap-app")
-    '8f20186b-30e2-5a81-b5cc-e2847bf30195'
-    """
-    return str(uuid5(NAMESPACE_OID, slug))
+__all__ = ["ENVIRONMENT_ID", "NO_ID", "short_id", "slugs_of", "uuid_of"]
 
 
 def short_id(slug: str, app_id: str) -> str:

@@ -32,6 +32,11 @@ def flag(request: Request, name: str) -> bool:
     raise ApiError(400, f"{name} must be true or false", "invalid_field_format")
 
 
+def optional_flag(request: Request, name: str) -> bool | None:
+    """A yes-or-no parameter, None where it is not given. Raises `ApiError`."""
+    return flag(request, name) if request.query_params.get(name) else None
+
+
 def number(text: str | None) -> int | None:
     """A whole number, None for anything else."""
     text = (text or "").strip()
@@ -51,7 +56,7 @@ def page_limit(request: Request, most: int = 100) -> int:
 
 def ulid(request: Request, what: str) -> str:
     """The id in the path of a v2 request, which names a run or an event. Raises `ApiError`."""
-    value: str = request.path_params["id"]
+    value: str = request.path_params[f"{what.lower()}_id"]
     if not is_ulid(value):
         raise ApiError(400, f"{what} ID must be a valid ULID", "invalid_field_format")
     return value

@@ -5,49 +5,55 @@ Errors carry their real HTTP status in the v1 envelope; outputs are the JSON tha
 
 from __future__ import annotations
 
-import secrets
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from perdure.engine import reads, views
-from perdure.expressions import ExpressionError
-from perdure.model.durations import InstantError, parse_instant
 from perdure.model.errors import NotFoundError
-from perdure.model.ids import is_ulid, make_ulid
+from perdure.model.ids import is_ulid
 from perdure.model.json import Json
 from perdure.model.records import RunStatus
+from perdure.server import cancellations, routing
 from perdure.server import shapes_v1 as shapes
 from perdure.server.backend import Backend
-from perdure.server.bodies import read_object
+from perdure.server.bodies import read_body, text_field
+from perdure.server.catalogue import V1
 from perdure.server.envelope import ApiError, reply, v1
 from perdure.server.events import read_event
-from perdure.server.identity import ENVIRONMENT_ID, slugs_of, uuid_of
+from perdure.server.identity import slugs_of
+from perdure.server.notes import attach_metadata
 from perdure.server.queries import instant, number
-from perdure.server.times import optional_rfc3339, rfc3339
+from perdure.server.routing import Handler
+from perdure.server.run_lists import find_runs, run_query
 
 _DEFAULT_LIMIT = 20
 _MAX_LIMIT = 100
 _MAX_JOBS = 10
+_MAX_TRACES = 8 * 1024 * 1024
 
 
 def routes(backend: Backend) -> list[Route]:
     """The routes of the API."""
     api = _Api(backend)
-    return [
-        Route("/v1/events", api.events),
-        Route("/v1/events/{id}", api.event),
-        Route("/v1/events/{id}/runs", api.runs_of_event),
-        Route("/v1/runs/{id}", api.run, methods=["GET", "DELETE"]),
-        Route("/v1/runs/{id}/cancel", api.cancel_run, methods=["POST"]),
-        Route("/v1/runs/{id}/jobs", api.jobs),
-        Route("/v1/functions", api.functions),
-        Route("/v1/apps/{id}/functions", api.functions_of_app),
-        Route("/v1/cancellations", api.cancel_many, methods=["POST"]),
-        Route("/v1/signals", api.signal, methods=["POST"]),
-        Route("/v1/doctor", api.doctor),
-    ]
+    handlers: dict[str, Handler] = {
+        "V1ListEvents": api.events,
+        "V1GetEvent": api.event,
+        "V1GetEventRuns": api.runs_of_event,
+        "V1ListRuns": api.runs,
+        "V1GetRun": api.run,
+        "V1DeleteRun": api.delete_run,
+        "V1CancelRun": api.cancel_run,
+        "V1GetRunJobs": api.jobs,
+        "V1AddRunMetadata": api.metadata,
+        "V1ListFunctions": api.functions,
+        "V1GetAppFunctions": api.functions_of_app,
+        "V1SendSignal": api.signal,
+        "V1TakeUserTraces": api.user_traces,
+        "V1GetPrometheusMetrics": api.prometheus,
+        "V1GetDoctor": api.doctor,
+    }
+    return routing.routes(V1, {**handlers, **cancellations.handlers(backend)})
 
 
 class _Api:
@@ -82,11 +88,19 @@ class _Api:
         runs = await self._backend.view(lambda: views.runs_of_event(event_id))
         return self._answer([shapes.run(run) for run in runs])
 
+    async def runs(self, request: Request) -> Response:
+        query, params = run_query(request), request.query_params
+        apps, named = params.getlist("app_id") or None, params.getlist("function_id")
+        functions = slugs_of(self._backend.catalogue, named, apps or []) if named else None
+        found, page = await find_runs(self._backend, query, functions, apps)
+        return v1([shapes.run(run) for run, _ in found], self._backend.clock.now(), page)
+
+    async def delete_run(self, request: Request) -> Response:
+        await self._cancel(_id(request, "run"))
+        return Response(status_code=200, media_type="application/json")
+
     async def run(self, request: Request) -> Response:
         run_id = _id(request, "run")
-        if request.method == "DELETE":
-            await self._cancel(run_id)
-            return Response(status_code=200, media_type="application/json")
         run = await self._backend.view(lambda: reads.run_by_id(run_id))
         if run is None:
             raise _no_run(run_id)
@@ -119,35 +133,9 @@ class _Api:
         # The protocol has a bare array here.
         return reply([shapes.function(row) for row in rows if row.archived_at is None and row.app_id == app_id])
 
-    async def cancel_many(self, request: Request) -> Response:
-        body = await read_object(request.scope, request.receive)
-        now = self._backend.clock.now()
-        slug = self._function(_text(body, "function_id"), _text(body, "app_id"))
-        after, before = _time(body, "started_after"), _time(body, "started_before")
-        if before is not None and before > now:
-            raise ApiError(400, "started_before must be in the past")
-        condition = _text(body, "if")
-        try:
-            cancelled = await self._backend.cancel_many(
-                slug, started_after=after, started_before=now if before is None else before, if_=condition
-            )
-        except ExpressionError as error:
-            raise ApiError(400, f"if: {error}") from error
-        answer = {
-            "id": make_ulid(now, secrets.randbits(80)),
-            "environment_id": ENVIRONMENT_ID,
-            "function_id": slug,
-            "function_internal_id": uuid_of(slug),
-            "started_after": optional_rfc3339(after),
-            "started_before": rfc3339(now if before is None else before),
-            "if": condition,
-            "cancelled": cancelled,
-        }
-        return self._answer(answer)
-
     async def signal(self, request: Request) -> Response:
         body = await read_event(request.scope, request.receive)
-        name = _text(body, "signal")
+        name = text_field(body, "signal")
         if name is None:
             raise ApiError(400, "signal is required: the name that a run waits for")
         run_id = await self._backend.signal(name, body.get("data"))
@@ -155,16 +143,18 @@ class _Api:
             raise ApiError(404, "No signal found")
         return self._answer({"run_id": run_id})
 
-    def _function(self, name: str | None, app_id: str | None) -> str:
-        if not name:
-            raise ApiError(400, "function_id is required")
-        catalogue = self._backend.catalogue
-        found = [slug for slug in slugs_of(catalogue, [name], [app_id] if app_id else []) if catalogue.get(slug)]
-        if not found:
-            raise ApiError(404, f"Function not found: {name}")
-        if len(found) > 1:
-            raise ApiError(400, f"function_id: {name} is in several apps; give app_id, or one of {', '.join(found)}")
-        return found[0]
+    async def metadata(self, request: Request) -> Response:
+        run_id = _id(request, "run")
+        await attach_metadata(self._backend, run_id, request, _no_run(run_id))
+        return Response(status_code=200, media_type="application/json")
+
+    async def user_traces(self, request: Request) -> Response:
+        # Read, so that the app that sends it sees no broken connection.
+        await read_body(request.scope, request.receive, _MAX_TRACES)
+        return reply({})
+
+    async def prometheus(self, request: Request) -> Response:
+        raise ApiError(501, "not implemented: this server's metrics are at /metrics")
 
     async def doctor(self, request: Request) -> Response:
         health = await self._backend.health()
@@ -180,20 +170,3 @@ def _id(request: Request, what: str) -> str:
 
 def _no_run(run_id: str) -> ApiError:
     return ApiError(404, f"Unable to load function run: {run_id}")
-
-
-def _text(body: dict[str, Json], name: str) -> str | None:
-    value = body.get(name)
-    if value is None or isinstance(value, str):
-        return value or None
-    raise ApiError(400, f"{name} must be a string")
-
-
-def _time(body: dict[str, Json], name: str) -> int | None:
-    text = _text(body, name)
-    if text is None:
-        return None
-    try:
-        return parse_instant(text)
-    except InstantError as error:
-        raise ApiError(400, f"{name}: {error}") from error

@@ -9,13 +9,19 @@ from starlette.routing import Route
 from perdure.engine import reads, views
 from perdure.engine.turn import Decision
 from perdure.model.errors import NotFoundError
+from perdure.model.ids import is_ulid
 from perdure.model.json import Json
 from perdure.model.records import Run, RunStatus
+from perdure.server import account, apps_v2, operations, routing
 from perdure.server.backend import Backend
+from perdure.server.bodies import read_fields
+from perdure.server.catalogue import V2, Operation, hints, tool_schema
 from perdure.server.envelope import ApiError, v2
 from perdure.server.identity import slugs_of
+from perdure.server.notes import attach_scores
 from perdure.server.queries import flag, page_limit, ulid
-from perdure.server.run_lists import run_page, run_query, shape, with_events
+from perdure.server.routing import Handler
+from perdure.server.run_lists import cut, run_page, run_query, shape, with_events
 from perdure.server.trace import trace
 
 _MAX_RUNS_OF_EVENT = 40
@@ -24,18 +30,18 @@ _MAX_RUNS_OF_EVENT = 40
 def routes(backend: Backend) -> list[Route]:
     """The routes of the API."""
     api = _Api(backend)
-    return [
-        route
-        for prefix in ("/v2", "/api/v2")
-        for route in (
-            Route(f"{prefix}/health", api.health),
-            Route(f"{prefix}/runs", api.runs),
-            Route(f"{prefix}/runs/{{id}}", api.run),
-            Route(f"{prefix}/runs/{{id}}/trace", api.trace),
-            Route(f"{prefix}/runs/{{id}}/cancel", api.cancel, methods=["POST"]),
-            Route(f"{prefix}/events/{{id}}/runs", api.runs_of_event),
-        )
-    ]
+    own: dict[str, Handler] = {
+        "Health": api.health,
+        "ListOperations": api.operations,
+        "ListRuns": api.runs,
+        "GetFunctionRun": api.run,
+        "GetFunctionTrace": api.trace,
+        "GetEventRuns": api.runs_of_event,
+        "CancelRun": api.cancel,
+        "CreateScores": api.scores,
+    }
+    found = {**own, **apps_v2.handlers(backend), **operations.handlers(backend), **account.handlers(backend)}
+    return [*routing.routes(V2, found, ("/v2", "/api/v2")), *account.hosted_only()]
 
 
 class _Api:
@@ -48,6 +54,13 @@ class _Api:
     async def health(self, request: Request) -> Response:
         return self._answer({"status": "ok"})
 
+    async def operations(self, request: Request) -> Response:
+        return self._answer({"operations": [_told(operation) for operation in V2]})
+
+    async def scores(self, request: Request) -> Response:
+        missing = ApiError(404, "Run not found")
+        return self._answer(await attach_scores(self._backend, ulid(request, "Run"), request, missing))
+
     async def runs(self, request: Request) -> Response:
         query = run_query(request)
         apps, named = request.query_params.getlist("appId") or None, request.query_params.getlist("functionId")
@@ -55,10 +68,12 @@ class _Api:
         return await run_page(self._backend, query, functions, apps)
 
     async def runs_of_event(self, request: Request) -> Response:
-        event_id = ulid(request, "Event")
+        event_id, cursor = ulid(request, "Event"), request.query_params.get("cursor") or ""
+        if cursor and not is_ulid(cursor):
+            raise ApiError(400, "Cursor is invalid", "invalid_field_format")
         limit, output = page_limit(request, _MAX_RUNS_OF_EVENT), flag(request, "includeOutput")
-        found = await self._backend.view(lambda: _of_event(event_id, limit))
-        return self._answer([shape(self._backend, run, ids, output) for run, ids in found], {"limit": limit})
+        found, page = cut(await self._backend.view(lambda: _of_event(event_id, cursor, limit + 1)), limit)
+        return self._answer([shape(self._backend, run, ids, output) for run, ids in found], page)
 
     async def run(self, request: Request) -> Response:
         run_id = ulid(request, "Run")
@@ -78,6 +93,7 @@ class _Api:
 
     async def cancel(self, request: Request) -> Response:
         run_id = ulid(request, "Run")
+        await read_fields(request.scope, request.receive)
         try:
             had = await self._backend.cancel(run_id)
         except NotFoundError as error:
@@ -94,6 +110,22 @@ def _one(run_id: str) -> Decision[tuple[Run, list[str]] | None]:
     return None if run is None else (run, (yield from views.event_ids(run)))
 
 
-def _of_event(event_id: str, limit: int) -> Decision[list[tuple[Run, list[str]]]]:
+def _of_event(event_id: str, cursor: str, limit: int) -> Decision[list[tuple[Run, list[str]]]]:
     runs = yield from views.runs_of_event(event_id)
-    return (yield from with_events(runs[:limit]))
+    return (yield from with_events([run for run in runs if run.id > cursor][:limit]))
+
+
+def _told(operation: Operation) -> Json:
+    """An operation as the API tells it."""
+    path = operation.path
+    shown: dict[str, Json] = {"id": operation.id, "summary": operation.summary, "description": operation.about}
+    shown |= {"http": {"method": operation.method, "path": path}, "cli": {"command": operation.command}}
+    if operation.tool:
+        shown["mcp"] = {
+            "name": operation.tool,
+            "title": operation.summary,
+            "description": operation.about,
+            "inputSchema": tool_schema(operation),
+            "annotations": hints(operation),
+        }
+    return shown

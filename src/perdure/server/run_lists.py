@@ -21,7 +21,7 @@ from perdure.model.json import Json
 from perdure.model.records import Run, RunStatus
 from perdure.server.backend import Backend
 from perdure.server.envelope import ApiError, v2
-from perdure.server.queries import flag, page_limit
+from perdure.server.queries import flag, optional_flag, page_limit
 from perdure.server.shapes_v2 import STATUSES, run_shape
 
 _FIELDS: dict[str, Literal["queued", "started", "ended"]] = {
@@ -40,6 +40,7 @@ class RunQuery(msgspec.Struct):
     span: Span
     oldest_first: bool
     output: bool
+    deferred: bool | None
 
 
 def run_query(request: Request) -> RunQuery:
@@ -58,6 +59,7 @@ def run_query(request: Request) -> RunQuery:
         _span(request),
         order == "ASC",
         flag(request, "includeOutput"),
+        optional_flag(request, "isDeferred"),
     )
 
 
@@ -65,14 +67,25 @@ async def run_page(
     backend: Backend, query: RunQuery, functions: list[str] | None = None, apps: list[str] | None = None
 ) -> Response:
     """One page of the runs of some functions and apps."""
+    found, page = await find_runs(backend, query, functions, apps)
+    data = [shape(backend, run, ids, query.output) for run, ids in found]
+    return v2(data, backend.clock.now(), page)
+
+
+async def find_runs(
+    backend: Backend, query: RunQuery, functions: list[str] | None = None, apps: list[str] | None = None
+) -> tuple[list[tuple[Run, list[str]]], Json]:
+    """One page of runs with the ids of their events, and the `page` of the answer."""
     # One more than asked for tells whether there are more.
     found = await backend.view(lambda: _page(query, functions, apps))
-    shown = found[: query.limit]
-    page: Json = {"limit": query.limit}
-    if len(found) > query.limit:
-        page = {"cursor": shown[-1][0].id, "hasMore": True, "limit": query.limit}
-    data = [shape(backend, run, ids, query.output) for run, ids in shown]
-    return v2(data, backend.clock.now(), page)
+    return cut(found, query.limit)
+
+
+def cut(found: list[tuple[Run, list[str]]], limit: int) -> tuple[list[tuple[Run, list[str]]], Json]:
+    """A page of what was found, and where the next begins."""
+    if len(found) <= limit:
+        return found, {"limit": limit}
+    return found[:limit], {"cursor": found[limit - 1][0].id, "hasMore": True, "limit": limit}
 
 
 def shape(backend: Backend, run: Run, event_ids: list[str], output: bool) -> Json:
@@ -92,6 +105,7 @@ def _page(
         app_ids=apps,
         span=query.span,
         oldest_first=query.oldest_first,
+        deferred=query.deferred,
     )
     return (yield from with_events(runs))
 

@@ -11,7 +11,7 @@ import msgspec
 from perdure.engine.views import Health
 from perdure.model.config import EventTrigger, FunctionConfig, decode_config
 from perdure.model.json import Json, decode
-from perdure.model.records import EventRow, FunctionRow, Job, JobState, Run, RunStatus
+from perdure.model.records import Cancellation, EventRow, FunctionRow, Job, JobState, Run, RunStatus
 from perdure.server.identity import ENVIRONMENT_ID, NO_ID, uuid_of
 from perdure.server.times import optional_rfc3339, rfc3339
 
@@ -123,6 +123,20 @@ def _trigger(trigger: Json) -> Json:
         shown = {"event": trigger.event}
         return shown | {"expression": trigger.expression} if trigger.expression else shown
     return {"cron": trigger.cron}
+
+
+def cancellation(row: Cancellation) -> Json:
+    return {
+        "id": row.id,
+        "environment_id": ENVIRONMENT_ID,
+        "function_id": row.function_id,
+        "function_internal_id": uuid_of(row.function_id),
+        "started_after": optional_rfc3339(row.started_after),
+        "started_before": rfc3339(row.started_before),
+        "if": row.condition,
+        "created_at": rfc3339(row.created_at),
+        "cancelled": row.cancelled,
+    }
 
 
 def health(found: Health, load: tuple[int, int], functions: int) -> Json:

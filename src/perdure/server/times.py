@@ -1,20 +1,12 @@
-"""Times on the wire: RFC 3339 in UTC with milliseconds."""
+"""Times in answers: those of the wire, and those that may not have come."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from perdure.wire.times import rfc3339
 
-
-def rfc3339(millis: int) -> str:
-    """A time in ms since the epoch as the APIs write it.
-
-    >>> rfc3339(1795331573897)
-    '2026-11-22T07:12:53.897Z'
-    """
-    seconds, rest = divmod(millis, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+__all__ = ["optional_rfc3339", "rfc3339"]
 
 
 def optional_rfc3339(millis: int | None) -> str | None:
-    """The same for a time that may not have come."""
+    """A time in ms since the epoch as the APIs write it, None for one that has not come."""
     return None if millis is None else rfc3339(millis)

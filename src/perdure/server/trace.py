@@ -11,9 +11,10 @@ import hashlib
 
 from perdure.engine.views import RunDetail
 from perdure.model import ops
-from perdure.model.json import Json, decode
+from perdure.model.json import Json, decode, encode
 from perdure.model.records import Attempt, Run, RunStatus, Step, StepStatus
 from perdure.server.shapes_v2 import STATUSES, interval
+from perdure.server.times import rfc3339
 
 _STEP_OPS = {
     ops.STEP_RUN: "RUN",
@@ -31,6 +32,7 @@ _STEP_STATUSES = {
     StepStatus.RETRYING: "RUNNING",
     StepStatus.DUE: "RUNNING",
 }
+_ASKS_ELSEWHERE = ("step.fetch", "step.ai.infer")
 _FINAL = "Finalization"
 
 
@@ -43,6 +45,7 @@ def trace(detail: RunDetail, *, output: bool) -> Json:
     children = [
         _step(run, step, sorted(failures.get(step.id, []), key=_number), output)
         for step in sorted(detail.steps, key=lambda step: step.seq)
+        if step.op != ops.DEFER_ADD
     ]
     if "" in failures:
         children.append(_finalization(run, sorted(failures[""], key=_number), output))
@@ -57,6 +60,8 @@ def trace(detail: RunDetail, *, output: bool) -> Json:
         _put_output(root, run.output)
     if children:
         root["children"] = children
+    if detail.metadata:
+        _put_metadata(root, _noted(detail))
     return {"runId": run.id, "rootSpan": root}
 
 
@@ -85,7 +90,7 @@ def _step(run: Run, step: Step, failures: list[Attempt], output: bool) -> Json:
 
 
 def _step_op(step: Step) -> str:
-    if step.op == ops.STEP_RUN and step.opts is not None and decode(step.opts).get("type") == "step.fetch":
+    if step.op == ops.STEP_RUN and step.opts is not None and decode(step.opts).get("type") in _ASKS_ELSEWHERE:
         return "AI_GATEWAY"  # the protocol's name for whatever fetches
     return _STEP_OPS.get(step.op, "RUN")
 
@@ -137,6 +142,32 @@ def _put_output(span: dict[str, Json], data: bytes | None) -> None:
     value = None if data is None else decode(data)
     if value is not None:
         span["output"] = value
+
+
+def _noted(detail: RunDetail) -> dict[str, list[Json]]:
+    """What was noted, by the id of the span that it belongs to."""
+    found: dict[str, list[Json]] = {}
+    hashes = {step.id for step in detail.steps}
+    for row in detail.metadata:
+        values = {name: _text(value) for name, value in decode(row.entries).items()}
+        noted = {"scope": row.scope, "kind": row.kind, "values": values, "updatedAt": rfc3339(row.updated_at)}
+        span_id = row.target
+        if not row.target or row.target in hashes:
+            span_id = _span_id(detail.run.id, row.target) if row.target else _span_id(detail.run.id)
+        found.setdefault(span_id, []).append(noted)
+    return found
+
+
+def _text(value: Json) -> str:
+    """A value of metadata, which are all text in v2: what is none is written as JSON."""
+    return value if isinstance(value, str) else encode(value).decode()
+
+
+def _put_metadata(span: dict[str, Json], noted: dict[str, list[Json]]) -> None:
+    if span["id"] in noted:
+        span["metadata"] = noted[span["id"]]
+    for child in span.get("children", ()):
+        _put_metadata(child, noted)
 
 
 def _input(event: dict[str, Json]) -> dict[str, Json]:

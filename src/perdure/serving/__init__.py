@@ -1,1 +1,12 @@
-"""A perdure app as an app that a server of the protocol calls: introspection, sync, and calls, as an ASGI application."""
+"""A perdure app as an app that a server of the protocol calls: introspection, sync, and calls.
+
+`serve` gives an ASGI application, `wsgi` one for WSGI, and `django_view` a view of Django.
+"""
+
+from __future__ import annotations
+
+from perdure.serving.asgi import ServedApp, serve
+from perdure.serving.settings import ServeOptions
+from perdure.serving.wsgi import django_view, wsgi
+
+__all__ = ["ServeOptions", "ServedApp", "django_view", "serve", "wsgi"]

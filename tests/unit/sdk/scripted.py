@@ -42,7 +42,7 @@ class ScriptedHost:
     def now(self) -> int:
         return NOW
 
-    def enter_step(self) -> None:
+    def enter_step(self, op: Op) -> None:
         self.running += 1
         self.peak = max(self.peak, self.running)
 

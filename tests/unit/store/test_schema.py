@@ -30,6 +30,10 @@ ROWS: dict[str, type[msgspec.Struct]] = {
     "pause": records.Pause,
     "function": records.FunctionRow,
     "event": records.EventRow,
+    "app": records.AppRow,
+    "cancellation": records.Cancellation,
+    "replay": records.Replay,
+    "run_metadata": records.RunMetadata,
 }
 
 

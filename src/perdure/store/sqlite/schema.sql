@@ -23,7 +23,8 @@ CREATE TABLE run (
   created_at INTEGER NOT NULL,
   started_at INTEGER,
   ended_at INTEGER,
-  output BLOB
+  output BLOB,
+  request_version INTEGER
 ) STRICT;
 CREATE INDEX run_by_event ON run (event_id);
 
@@ -142,6 +143,57 @@ CREATE TABLE function (
   created_at INTEGER NOT NULL,
   archived_at INTEGER,
   paused_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cancellation (
+  id TEXT PRIMARY KEY,
+  function_id TEXT NOT NULL,
+  started_after INTEGER,
+  started_before INTEGER NOT NULL,
+  condition TEXT,
+  created_at INTEGER NOT NULL,
+  cancelled INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE replay (
+  id TEXT PRIMARY KEY,
+  function_id TEXT NOT NULL,
+  statuses TEXT NOT NULL,
+  queued_from INTEGER,
+  queued_until INTEGER,
+  bound TEXT NOT NULL,
+  cursor TEXT NOT NULL,
+  started INTEGER NOT NULL,
+  skipped INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  ended_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- The target is a step's hash, a span's id, or empty for the run.
+CREATE TABLE run_metadata (
+  run_id TEXT NOT NULL,
+  target TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  entries BLOB NOT NULL,
+  updated_at INTEGER NOT NULL,
+  PRIMARY KEY (run_id, target, scope, kind)
+) STRICT, WITHOUT ROWID;
+
+-- Apps on other servers. What they did not say of themselves is empty; error is that of the last sync.
+CREATE TABLE app (
+  id TEXT PRIMARY KEY,
+  method TEXT NOT NULL,
+  url TEXT NOT NULL,
+  sdk TEXT NOT NULL,
+  framework TEXT NOT NULL,
+  version TEXT NOT NULL,
+  checksum TEXT NOT NULL,
+  sync_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  synced_at INTEGER NOT NULL,
+  error TEXT,
+  message TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE node (

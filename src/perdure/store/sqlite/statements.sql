@@ -5,13 +5,16 @@
 INSERT INTO event VALUES (?, ?, ?, ?, ?)
 
 -- :name put_run
-INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name put_run_event
 INSERT INTO run_event VALUES (?, ?, ?)
 
 -- :name start_run
 UPDATE run SET status = 1, started_at = ? WHERE id = ? AND started_at IS NULL
+
+-- :name choose_version
+UPDATE run SET request_version = ? WHERE id = ? AND request_version IS NULL
 
 -- :name end_run
 UPDATE run SET status = ?, ended_at = ?, output = ? WHERE id = ?
@@ -28,7 +31,7 @@ WHERE run.id = given.id
 INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (run_id, id) DO UPDATE SET
   status = excluded.status, attempt = excluded.attempt, started_at = excluded.started_at,
-  ended_at = excluded.ended_at, data = excluded.data
+  ended_at = excluded.ended_at, data = excluded.data, opts = coalesce(excluded.opts, opts)
 
 -- :name record_step
 INSERT INTO step
@@ -41,7 +44,7 @@ FROM given CROSS JOIN job ON job.id = given.run_id AND job.node = given.node AND
 WHERE true
 ON CONFLICT (run_id, id) DO UPDATE SET
   status = excluded.status, attempt = excluded.attempt, started_at = excluded.started_at,
-  ended_at = excluded.ended_at, data = excluded.data
+  ended_at = excluded.ended_at, data = excluded.data, opts = coalesce(excluded.opts, opts)
 
 -- :name decide_step
 UPDATE step SET status = ?, ended_at = ?, data = ? WHERE run_id = ? AND id = ?
@@ -129,6 +132,12 @@ INSERT OR REPLACE INTO function VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 -- :name unblock_function
 UPDATE job SET state = 1, blocked_on = NULL WHERE state = 3 AND function_id = ? AND blocked_on <> '@defect'
 
+-- :name put_app
+INSERT OR REPLACE INTO app VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name delete_app
+DELETE FROM app WHERE id = ?
+
 -- :name put_node
 INSERT OR REPLACE INTO node VALUES (?, ?)
 
@@ -171,6 +180,27 @@ DELETE FROM bucket WHERE expires_at <= ?
 
 -- :name delete_expired_hits
 DELETE FROM hit WHERE expires_at <= ?
+
+-- :name put_cancellation
+INSERT OR REPLACE INTO cancellation VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- :name delete_cancellation
+DELETE FROM cancellation WHERE id = ?
+
+-- :name put_replay
+INSERT OR REPLACE INTO replay VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name put_run_metadata
+INSERT OR REPLACE INTO run_metadata VALUES (?, ?, ?, ?, ?, ?)
+
+-- :name delete_run_metadata
+DELETE FROM run_metadata WHERE run_id = ?
+
+-- :name delete_old_cancellations
+DELETE FROM cancellation WHERE created_at < ?
+
+-- :name delete_old_replays
+DELETE FROM replay WHERE created_at < ?
 
 -- :name job_lease
 SELECT node, token FROM job WHERE id = ?
@@ -224,6 +254,9 @@ SELECT * FROM step WHERE run_id = ? ORDER BY seq
 -- :name step_by_id payload
 SELECT * FROM step WHERE run_id = ? AND id = ?
 
+-- :name defers_of payload
+SELECT * FROM step WHERE run_id = ? AND id >= 'defer/' AND id < 'defer0'
+
 -- :name attempts_of payload
 SELECT * FROM attempt WHERE run_id = ? ORDER BY step_id, started_at, attempt
 
@@ -264,6 +297,12 @@ SELECT event_id FROM idempotency WHERE key = ? AND expires_at > ?
 -- :name batch_items
 SELECT event_id, size FROM batch_item WHERE job_id = ? ORDER BY position
 
+-- :name apps
+SELECT * FROM app ORDER BY id
+
+-- :name app_by_id
+SELECT * FROM app WHERE id = ?
+
 -- :name functions
 SELECT * FROM function ORDER BY id
 
@@ -280,7 +319,10 @@ WHERE id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
   AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
   AND (?6 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?6)
   AND (?7 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?7)
-ORDER BY id DESC LIMIT ?8
+  AND (?8 IS NULL OR ?8 = EXISTS (
+    SELECT 1 FROM event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY id DESC LIMIT ?9
 
 -- :name list_runs_oldest_first payload
 SELECT * FROM run
@@ -289,7 +331,28 @@ WHERE id > ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
   AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
   AND (?6 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?6)
   AND (?7 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?7)
-ORDER BY id LIMIT ?8
+  AND (?8 IS NULL OR ?8 = EXISTS (
+    SELECT 1 FROM event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY id LIMIT ?9
+
+-- :name count_listed_runs
+SELECT count(*) FROM (SELECT 1 FROM run
+WHERE (?1 IS NULL OR status IN (SELECT value FROM json_each(?1)))
+  AND (?2 IS NULL OR function_id IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR app_id IN (SELECT value FROM json_each(?3)))
+  AND (?5 IS NULL OR CASE ?4 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?5)
+  AND (?6 IS NULL OR CASE ?4 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?6)
+LIMIT ?7)
+
+-- :name count_listed_events
+SELECT count(*) FROM (SELECT 1 FROM event
+WHERE internal <= ?1 AND (?2 IS NULL OR name IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR received_at > ?3) AND (?4 IS NULL OR received_at < ?4)
+LIMIT ?5)
+
+-- :name invoked_run payload
+SELECT * FROM run WHERE id > ?1 AND id < ?2 AND parent = ?3 LIMIT 1
 
 -- :name runs_of_event payload
 SELECT * FROM run WHERE event_id = ?1
@@ -335,3 +398,15 @@ SELECT key, owner FROM slot WHERE substr(owner, 1, 26) NOT IN (SELECT id FROM jo
 -- :name unregistered_runs
 SELECT function_id, count(*) FROM run
 WHERE status < 2 AND function_id NOT IN (SELECT id FROM function WHERE archived_at IS NULL) GROUP BY function_id
+
+-- :name cancellations
+SELECT * FROM cancellation WHERE id < ? ORDER BY id DESC LIMIT ?
+
+-- :name cancellation_by_id
+SELECT * FROM cancellation WHERE id = ?
+
+-- :name replay_by_id
+SELECT * FROM replay WHERE id = ?
+
+-- :name metadata_of_run
+SELECT * FROM run_metadata WHERE run_id = ? ORDER BY target, scope, kind

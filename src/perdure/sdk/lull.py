@@ -1,7 +1,7 @@
 """Notices when a handler has come to rest: nothing of it executes, and nothing has stirred for a few loop turns.
 
-Nobody can see whether a coroutine will do more before it waits, so this is a guess. A wrong one costs one commit:
-an operation that comes later asks for the lease back.
+Nobody can see whether a coroutine will do more before it waits, so this is a guess. A wrong one costs one commit in
+process (an operation that comes later asks for the lease back), and one call for an app on another server.
 """
 
 from __future__ import annotations

@@ -1,0 +1,148 @@
+"""Calls over HTTP: one pooled client a node, imported and opened on first use.
+
+Whatever an app does (never answers, answers garbage, cuts off, sends without end) becomes a `Reply` or a `CallError`
+that says what to do; it never takes more memory than the protocol allows for an answer, and only its own runs wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from perdure.apps.transport import Call, CallError, Reply
+from perdure.model.keys import Keys
+from perdure.model.limits import MAX_CALL, MAX_REPLY_BYTES, SECOND
+from perdure.wire import headers as names
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_CONNECT_WITHIN: Final = 10.0
+_IDLE: Final = 3.0
+"""How long a connection is kept for the next call (s): less than the 5 s after which the servers of apps close one."""
+_STALE_WITHIN: Final = 0.1
+"""A kept connection that the app had closed shows it at once (s). Later, the app may have begun with the call."""
+_MAX_REDIRECTS: Final = 20
+
+
+class HttpTransport:
+    """Calls apps by their URLs, signed when there are keys. `now` gives the time in ms."""
+
+    def __init__(self, now: Callable[[], int], keys: Keys | None = None) -> None:
+        self._now = now
+        self._keys = keys
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, call: Call) -> Reply:
+        """See `Transport.call`."""
+        headers = call.headers
+        if self._keys is not None:
+            headers = {**headers, names.SIGNATURE: self._keys.sign(call.body, self._now())}
+        loop = asyncio.get_running_loop()
+        while True:
+            began, reused = loop.time(), [False]
+            try:
+                return await self._post(call.url, headers, call.body, reused)
+            except _stale_errors() as error:
+                if not (reused[0] and loop.time() - began < _STALE_WITHIN):
+                    raise _unreachable(call.url, error) from error
+            except _failures() as error:
+                raise _unreachable(call.url, error) from error
+
+    async def _post(self, url: str, headers: dict[str, str], body: bytes, reused: list[bool]) -> Reply:
+        session = self._open()
+        async with session.post(
+            url, data=body, headers=headers, trace_request_ctx=reused, max_redirects=_MAX_REDIRECTS
+        ) as response:
+            found = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, found, await _read(response))
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE),
+                timeout=aiohttp.ClientTimeout(total=MAX_CALL / SECOND, sock_connect=_CONNECT_WITHIN),
+                headers={"accept-encoding": "gzip"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[_reuse_tracing()],
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+
+def _reuse_tracing() -> aiohttp.TraceConfig:
+    import aiohttp
+
+    async def on_reuse(session: object, context: object, params: object) -> None:
+        told = getattr(context, "trace_request_ctx", None)
+        if isinstance(told, list):
+            told[0] = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(on_reuse)
+    return tracing
+
+
+def _stale_errors() -> tuple[type[Exception], ...]:
+    import aiohttp
+
+    return (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    import aiohttp
+
+    # ValueError: what yarl says of a URL, and zlib of a body.
+    return (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length > MAX_REPLY_BYTES:
+        raise _too_large(response)
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_REPLY_BYTES:
+            raise _too_large(response)
+    return bytes(body)
+
+
+def _too_large(response: aiohttp.ClientResponse) -> CallError:
+    # The rest of it must not come, nor the connection be used again.
+    with contextlib.suppress(RuntimeError):
+        response.close()
+    return CallError(
+        "output_too_large",
+        f"The app's answer is larger than {MAX_REPLY_BYTES} bytes. Store large results elsewhere and return a reference.",
+    )
+
+
+def _unreachable(url: str, error: Exception) -> CallError:
+    import aiohttp
+
+    reason = str(error) or type(error).__name__
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ServerTimeoutError):
+        return CallError("http_timeout", f"The app at {url} did not answer within {MAX_CALL // 3_600_000} hours.")
+    if isinstance(error, aiohttp.InvalidURL):
+        return CallError("invalid_url", f"{url} is no URL that can be called: sync the app again with the right one.")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
+        message = (
+            f"Unable to reach SDK URL {url}: {reason}. Is the app running, and can this machine reach it at that "
+            "address? (In a container, localhost is the container itself.)"
+        )
+        return CallError("http_unreachable", message)
+    return CallError(
+        "http_broken_response",
+        f"Unable to reach SDK URL {url}: the connection gave no usable answer ({reason}). The app may have crashed or "
+        "been restarted while it ran, or something between closed the connection.",
+    )

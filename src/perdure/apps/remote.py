@@ -1,0 +1,61 @@
+"""The ways to the apps of a node, in one place: HTTP, the WebSockets of workers, and the requests made for apps."""
+
+from __future__ import annotations
+
+from perdure.apps.gateway import Gateway
+from perdure.apps.http import HttpTransport
+from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError
+from perdure.apps.workers import WorkerPool
+from perdure.engine import reads
+from perdure.model.config import FunctionConfig
+from perdure.model.keys import Keys
+from perdure.model.records import RunStatus
+from perdure.runner.runner import Runner
+from perdure.wire.ops import parse_checkpoint
+
+WEBSOCKET = "wss://connect/"
+"""What the URLs of functions of connected workers begin with."""
+
+
+class UnknownRunError(StaleCallError):
+    """A checkpoint for a run that is not there, or has ended."""
+
+
+class RemoteApps:
+    """What calls apps on other servers. With `keys` calls are signed; without `allow_private`, step.fetch and
+    step.ai.infer reach public addresses only."""
+
+    def __init__(
+        self, runner: Runner, pool: WorkerPool, *, keys: Keys | None = None, allow_private: bool = True
+    ) -> None:
+        self._runner = runner
+        self._pool = pool
+        self._http = HttpTransport(runner.decider.clock.now, keys)
+        self._gateway = Gateway(allow_private=allow_private, now=runner.decider.clock.now)
+
+    def code(self, config: FunctionConfig) -> RemoteCode:
+        """What runs a function of another server's app. Its `url` must be set."""
+        url = config.url or ""
+        transport = self._pool if url.startswith(WEBSOCKET) else self._http
+        return RemoteCode(config.id, config.app_id, url, transport, self._gateway.perform)
+
+    async def checkpoint(self, run_id: str, body: bytes) -> None:
+        """Records what an app has finished of a run while it still answers a call (part E.8).
+
+        Raises `MalformedOpsError`, `FatalOpError`, `UnknownRunError`, `StaleCallError`, `StoreError`.
+        """
+        decider = self._runner.decider
+        found = parse_checkpoint(body, decider.clock.now())
+        resident = self._runner.resident(run_id)
+        if isinstance(resident, RemoteRun) and resident.begun:
+            await resident.checkpoint(found.request_id, found.ops)
+            return
+        run = await decider.view(lambda: reads.run_by_id(run_id))
+        if run is None or RunStatus(run.status).final:
+            raise UnknownRunError("run not found in state store")
+        raise StaleCallError(f"run {run_id} is not being driven by that request any more")
+
+    async def close(self) -> None:
+        """Closes what is open."""
+        await self._http.close()
+        await self._gateway.close()

@@ -1,0 +1,542 @@
+"""The residence of a run whose function is an app's on another server: it calls the app until the run waits or ends.
+
+While it holds the lease it carries out its `Plan`: it calls for the steps that are planned, calls the function where
+it may go on, and makes the requests that the app left to the server. What the app answers, or reports by a checkpoint
+while it still works on its answer, is recorded before anything follows from it. When everything waits, it parks.
+Invariants:
+- only answers to calls that are open here are recorded: an answer or a checkpoint to an earlier one is stale;
+- one discovery at a time, so that a run cannot end twice;
+- a failure of the function is settled when no other call of the run is open.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from perdure.apps.gateway import GatewayFailure, redacted
+from perdure.apps.plan import DEFERS, GATEWAYS, Entry, Plan
+from perdure.apps.transport import Call, CallError, Transport
+from perdure.engine import advance, drive
+from perdure.engine.advance import Situation
+from perdure.engine.catalogue import CompiledFunction
+from perdure.engine.drive import HandlerFailure
+from perdure.engine.limits import exceeded
+from perdure.engine.turn import Decided, Start
+from perdure.model.errors import PerdureError, StoreError, error_object
+from perdure.model.event import Event
+from perdure.model.json import Json, decode, encode
+from perdure.model.ops import (
+    DISCOVERY_REQUEST,
+    NONE,
+    RUN_COMPLETE,
+    SLEEP,
+    STEP_ERROR,
+    STEP_FAILED,
+    STEP_PLANNED,
+    STEP_RAW,
+    STEP_RUN,
+    WAIT_FOR_EVENT,
+    WAIT_FOR_SIGNAL,
+    Op,
+)
+from perdure.model.records import Run, RunStatus, Step, StepStatus
+from perdure.runner.loading import load_steps
+from perdure.runner.places import Places
+from perdure.runner.residence import Keeper, Residence
+from perdure.wire.calls import DISCOVERY, NO_VERSION, CallContext, build_body, call_headers, canonical_events
+from perdure.wire.replies import Failed, Finished, Outcome, outcome, request_version
+
+_log = logging.getLogger("perdure.apps")
+
+_OUTCOMES: Final = frozenset({STEP_RUN, STEP_RAW, STEP_ERROR, STEP_FAILED})
+_CHECKPOINTED: Final = frozenset({STEP_RUN, STEP_RAW, STEP_PLANNED}) | DEFERS
+_WAITS_THAT_CAN_FAIL: Final = frozenset({WAIT_FOR_EVENT, WAIT_FOR_SIGNAL})
+_MAX_FRUITLESS: Final = 50
+"""How often in a row an app may be called without anything coming of it."""
+
+
+class StaleCallError(PerdureError):
+    """A checkpoint for a call that is no longer open: the work was, or will be, given out again."""
+
+
+class RemoteCode(msgspec.Struct, frozen=True):
+    """The code of a function of an app on another server: where it is, and how it is reached.
+
+    `perform` makes the requests of step.fetch and step.ai.infer: it takes the operation and its options, and returns
+    the result as JSON, or raises `GatewayFailure`.
+    """
+
+    id: str
+    app_id: str
+    url: str
+    transport: Transport
+    perform: Callable[[str, dict[str, Json]], Awaitable[bytes]]
+
+    def reside(self, keeper: Keeper, start: Start, compiled: CompiledFunction) -> RemoteRun:
+        return RemoteRun(keeper, self, start, compiled)
+
+
+class _OpenCall(msgspec.Struct):
+    """A call that awaits its answer. `step_id` is None for a discovery."""
+
+    request_id: str
+    step_id: str | None
+    attempt: int
+    started_at: int
+    progressed: bool = False
+
+
+class RemoteRun(Residence):
+    """A run of a `RemoteCode` in residence."""
+
+    def __init__(self, keeper: Keeper, code: RemoteCode, start: Start, compiled: CompiledFunction) -> None:
+        super().__init__(keeper, code, start, compiled)
+        self._app = code
+        self._plan: Plan | None = None
+        self._calls: dict[str, _OpenCall] = {}
+        self._busy: set[str] = set()
+        self._discovering = False
+        self._parking = False
+        self._committing = 0
+        self._failure: HandlerFailure | None = None
+        self._fruitless = 0
+        self._chosen: int | None = None
+        self._requests: dict[str, dict[str, Json]] = {}
+        self._sleeps: dict[str, int] = {}
+        self._early: dict[str, Decided] = {}
+        self._places = Places(self._decider, self._spawn) if compiled.counts_steps else None
+
+    @property
+    def begun(self) -> bool:
+        return self._plan is not None
+
+    @property
+    def idle(self) -> bool:
+        return True
+
+    @property
+    def plan(self) -> Plan:
+        if self._plan is None:
+            raise RuntimeError(f"run {self.run_id} was not begun")
+        return self._plan
+
+    def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
+        self.run = run
+        self._events = events
+        self._wire_events = canonical_events(events)
+        self._seq = len(steps)
+        self._state_bytes = sum(len(step.data or b"") for step in steps)
+        self._plan = Plan(steps, NO_VERSION if run.request_version is None else run.request_version)
+        if self._attempt:
+            self._plan.ask()
+        self._advance()
+
+    # What is next.
+
+    def _advance(self) -> None:
+        if self._leaving or self.ending or self._plan is None or self.lease is None:
+            return
+        if self._draining:
+            if not (self._calls or self._busy or self._committing):
+                self._drop()
+            return
+        if self._failure is not None:
+            if not (self._calls or self._busy or self._committing):
+                self._spawn(self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts))
+            return
+        self._begin_what_is_due(self._plan)
+        if not (self._busy or self._discovering or self._committing or self._parking):
+            self._parking = True
+            self._spawn(self._park())
+
+    def _begin_what_is_due(self, plan: Plan) -> None:
+        for entry in plan.to_call():
+            if entry.id not in self._busy:
+                self._busy.add(entry.id)
+                self._spawn(self._call(entry))
+        for entry in plan.to_perform():
+            if entry.id not in self._requests:
+                # After a restart: what to request was not kept, for it may hold a secret. The app says it again.
+                if not self._discovering:
+                    plan.ask()
+            elif entry.id not in self._busy:
+                self._busy.add(entry.id)
+                self._spawn(self._perform(entry))
+        if plan.wants_discovery and not self._discovering:
+            self._discovering = True
+            self._spawn(self._call(None))
+
+    async def _park(self) -> None:
+        try:
+            lease = self.lease
+            parked = lease is not None and await self._decider.decide(drive.park, lease)
+        except StoreError as error:
+            self._give_up(error)
+            return
+        finally:
+            self._parking = False
+        if parked and self.lease is lease:
+            self._parked()
+        elif not parked:
+            await self._refresh()
+
+    def _parked(self) -> None:
+        self.lease = None
+        self.wakes_at = min(self._sleeps.values(), default=None)
+        if self._draining:
+            self._drop()
+        else:
+            self._keeper.parked(self)
+
+    async def _refresh(self) -> None:
+        """Reads the steps that are open: something was decided while nobody listened."""
+        for step in await self._decider.view(partial(load_steps, self.run_id, self.plan.open_ids)):
+            if step.status not in (StepStatus.WAITING, StepStatus.RETRYING):
+                self._learn(Decided(step.id, step.status, step.data or b"null", step.attempt))
+        self._advance()
+
+    # What the runner tells.
+
+    def wake(self, decided: Decided) -> None:
+        self._learn(decided)
+        self._advance()
+
+    def resume(self, start: Start) -> None:
+        self._regained(start.lease)
+        if start.step is not None:
+            self.wake(start.step)
+        else:
+            self._spawn(self._refresh())
+
+    def drain(self) -> None:
+        self._draining = True
+        if self.lease is None and self.begun:
+            self._drop()
+        else:
+            self._advance()
+
+    def _learn(self, decided: Decided) -> None:
+        plan = self.plan
+        if decided.step_id not in plan.entries:
+            # Decided before its report came back to us.
+            self._early[decided.step_id] = decided
+        elif decided.status == StepStatus.DUE:
+            plan.due(decided.step_id, decided.attempt)
+        else:
+            self._sleeps.pop(decided.step_id, None)
+            self._progressed()
+            self._state_bytes += len(decided.data)
+            plan.decided(decided.step_id, decided.status, decided.data)
+
+    def _progressed(self) -> None:
+        """The run got on: its function's attempts count anew (C.6)."""
+        self._attempt = 0
+        self._fruitless = 0
+        for call in self._calls.values():
+            call.progressed = True
+
+    # Calls.
+
+    async def _call(self, entry: Entry | None) -> None:
+        try:
+            lease = self.lease
+            if self._places is not None and lease is not None:
+                await self._places.enter(lease)
+            try:
+                call, result = await self._exchange(entry)
+            finally:
+                if self._places is not None:
+                    self._places.leave(self.lease)
+            self._calls.pop(call.request_id, None)
+            if not (self._leaving or self.ending):
+                await self._take(call, result)
+        except StoreError as error:
+            self._give_up(error)
+        finally:
+            if entry is None:
+                self._discovering = False
+            else:
+                self._busy.discard(entry.id)
+        self._advance()
+
+    async def _exchange(self, entry: Entry | None) -> tuple[_OpenCall, Outcome]:
+        plan, now = self.plan, self._decider.clock.now
+        if entry is None:
+            attempt = plan.attempt
+            call = _OpenCall(self._decider.ids(), None, self._attempt if attempt is None else attempt, now())
+        else:
+            call = _OpenCall(self._decider.ids(), entry.id, entry.attempt, now())
+        self._calls[call.request_id] = call
+        request = self._request(call)
+        if entry is None:
+            plan.discovering()
+        try:
+            reply = await self._app.transport.call(request)
+        except CallError as error:
+            return call, Failed(encode({"error": error.code, "name": error.code, "message": error.message}))
+        if plan.version == NO_VERSION:
+            version = request_version(reply.headers)
+            if version is not None:
+                plan.version = self._chosen = version
+        return call, outcome(reply.status, reply.headers, reply.body, now=now(), attempt=call.attempt)
+
+    def _request(self, call: _OpenCall) -> Call:
+        plan = self.plan
+        step_id = call.step_id or DISCOVERY
+        context = CallContext(
+            self.run_id, self._app.id, call.request_id, step_id, len(plan.stack), call.attempt, self._max_attempts,
+            call.step_id is None and plan.executes_in_place, plan.version,
+        )  # fmt: skip
+        body = build_body(context, self._wire_events, plan.memos, plan.stack, plan.defers)
+        return Call(
+            _for_step(self._app.url, step_id), call_headers(context), body,
+            self._app.app_id, self._app.id, self.run_id, call.request_id, step_id, context.job_id,
+        )  # fmt: skip
+
+    async def _take(self, call: _OpenCall, result: Outcome) -> None:
+        if isinstance(result, Finished):
+            await self._finish(result.output)
+        elif isinstance(result, Failed):
+            await self._failed(call, result)
+        else:
+            await self._reported(call, result.ops)
+
+    async def _finish(self, output: bytes) -> None:
+        if self._plain:
+            await self._end(drive.complete_plain, self.run, output)
+        else:
+            await self._end(drive.complete, self.run, RunStatus.COMPLETED, output)
+
+    async def _fail(self, error: bytes) -> None:
+        await self._end(drive.complete, self.run, RunStatus.FAILED, error)
+
+    async def _failed(self, call: _OpenCall, failed: Failed) -> None:
+        attempt = 0 if call.progressed else call.attempt
+        if call.step_id is None:
+            self._failure = HandlerFailure(failed.error, attempt, call.started_at, failed.fatal, failed.retry_after)
+            if failed.fatal or attempt + 1 >= self._max_attempts:
+                await self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts)
+        elif failed.fatal or call.attempt + 1 >= self._max_attempts:
+            # The step never got to say what became of it: the function cannot go on.
+            await self._fail(failed.error)
+        else:
+            error = encode(error_object(decode(failed.error)))
+            await self._record([self._unsuccessful(call.step_id, call.started_at, error, failed.retry_after)])
+
+    def _unsuccessful(self, step_id: str, started_at: int, error: bytes, retry_after: int | None) -> Op:
+        entry, now = self.plan.entries[step_id], self._decider.clock.now()
+        return Op(
+            STEP_ERROR, step_id, entry.name, data=error, attempt=entry.attempt,
+            started_at=started_at, ended_at=now, retry_after=retry_after,
+        )  # fmt: skip
+
+    async def _perform(self, entry: Entry) -> None:
+        """Makes a request for the app."""
+        started_at = self._decider.clock.now()
+        try:
+            try:
+                result = await self._app.perform(entry.op, self._requests[entry.id])
+            except GatewayFailure as failure:
+                error = encode(failure.info.to_json())
+                op = self._unsuccessful(entry.id, started_at, error, failure.retry_after)
+                op.no_retry = failure.no_retry
+            else:
+                now = self._decider.clock.now()
+                op = Op(STEP_RUN, entry.id, entry.name, None, result, None, entry.attempt, started_at, now)
+            if not (self._leaving or self.ending):
+                await self._record([op])
+        except StoreError as error:
+            self._give_up(error)
+        finally:
+            self._busy.discard(entry.id)
+        self._advance()
+
+    # Operations.
+
+    async def checkpoint(self, request_id: str, ops: list[Op]) -> None:
+        """Records steps that the app finished while its answer is still to come.
+
+        What was recorded already is passed by. Raises `StaleCallError` when the call is no longer open, `StoreError`.
+        """
+        call = self._calls.get(request_id)
+        if call is None or self._leaving or self.ending:
+            raise StaleCallError(f"request {request_id} is not being answered any more: its work was given out again")
+        for op in ops:
+            op.attempt = call.attempt
+        await self._record(self._sift([op for op in ops if op.op in _CHECKPOINTED]))
+        if self._leaving and not self.ending:
+            raise StaleCallError(f"request {request_id} lost its lease: its work was given out again")
+        call.progressed = True
+
+    async def _reported(self, call: _OpenCall, ops: list[Op]) -> None:
+        complete = next((op for op in ops if op.op == RUN_COMPLETE), None)
+        if complete is not None and (complete.data is not None) and len(ops) == 1:
+            await self._complete(complete)
+            return
+        for op in ops:
+            op.attempt = call.attempt
+            if op.op == DISCOVERY_REQUEST:
+                self.plan.ask()
+        found = self._sift(ops)
+        await self._record(found, alone=complete is None)
+        if self._leaving or self.ending:
+            return
+        if complete is not None:
+            await self._complete(complete)
+        elif call.step_id is None and not found and not self.plan.anything_open:
+            await self._again(call)
+
+    async def _complete(self, op: Op) -> None:
+        output = op.data or b"null"
+        large = exceeded(Op(STEP_RUN, "", "the function's result", data=output), 0, 0)
+        if large is not None:
+            await self._fail(msgspec.json.encode(large))
+        else:
+            await self._finish(output)
+
+    async def _again(self, call: _OpenCall) -> None:
+        """The app was called and nothing came of it, and nothing is open that could bring it on."""
+        self._fruitless += 1
+        if self._fruitless < _MAX_FRUITLESS:
+            self.plan.ask()
+            return
+        message = f"The app answered {self._fruitless} times in a row without an operation that was not known already."
+        self._failure = HandlerFailure(
+            encode({"name": "NoProgress", "message": message}), call.attempt, call.started_at, False, None
+        )
+
+    def _sift(self, ops: list[Op]) -> list[Op]:
+        """What is new among reported operations; apps repeat what is open, and what a lost answer told us already."""
+        new: dict[str, Op] = {}
+        for op in ops:
+            if op.op in (NONE, DISCOVERY_REQUEST, RUN_COMPLETE):
+                continue
+            if op.op in GATEWAYS:
+                self._requests[op.id] = op.opts or {}
+                op.opts = redacted(op.opts or {})
+            entry = self.plan.entries.get(op.id)
+            known = entry is not None or self.plan.knows_defer(op.id)
+            if op.op in _OUTCOMES:
+                known = entry is not None and not entry.open
+            if not known:
+                new.setdefault(op.id, op)
+        return list(new.values())
+
+    async def _record(self, ops: list[Op], *, alone: bool = False) -> None:
+        """Makes operations durable, then lets them take effect; `alone`: nothing else is under way if all wait."""
+        if not ops:
+            return
+        pairs = [(self._count(op), op) for op in ops]
+        fatal = next((found for seq, op in pairs if (found := exceeded(op, seq, self._state_bytes))), None)
+        if fatal is not None:
+            await self._fail(msgspec.json.encode(fatal))
+            return
+        self._committing += 1
+        try:
+            if len(ops) == 1 and ops[0].op == STEP_RUN and not self._attempt:
+                await self._record_one(*pairs[0])
+            else:
+                await self._record_many(pairs, alone)
+        finally:
+            self._committing -= 1
+
+    def _count(self, op: Op) -> int:
+        if op.id not in self.plan.entries and op.op not in DEFERS:
+            self._seq += 1
+        self._state_bytes += len(op.data or b"")
+        return self._seq
+
+    async def _record_one(self, seq: int, op: Op) -> None:
+        """The commonest report, in one statement."""
+        lease = self.lease
+        version, self._chosen = self._chosen, None
+        if lease is None or not await self._decider.commit(
+            partial(advance.record, lease, self.run_id, seq, op, version)
+        ):
+            self._drop()
+            return
+        self._took(op, StepStatus.DONE, op.data or b"null")
+
+    async def _record_many(self, pairs: list[tuple[int, Op]], alone: bool) -> None:
+        lease = self.lease
+        self._plain = False
+        version, self._chosen = self._chosen, None
+        situation = Situation(self.run, self._events[0].to_json(), self._max_attempts, version)
+        parking = alone and not self._calls and not self._busy and all(_waits(op) for _, op in pairs)
+        if lease is None:
+            self._drop()
+            return
+        answer = await self._decider.decide(advance.report, lease, situation, pairs, parking=parking)
+        if isinstance(answer, str):
+            self._drop()
+            return
+        for _, op in pairs:
+            memo = answer.memos.get(op.id)
+            if op.op in DEFERS:
+                self._keep_defer(op, answer.rejected.get(op.id))
+            elif memo is None:
+                self._opened(op)
+            elif memo.failed and op.op in _WAITS_THAT_CAN_FAIL:
+                # The wait itself cannot be: that is no outcome of it, and asking again would not help (C.5).
+                await self._fail(memo.data)
+                return
+            else:
+                self._took(op, StepStatus.FAILED if memo.failed else StepStatus.DONE, memo.data)
+        if answer.parked and self.lease is lease:
+            self._parked()
+        elif parking and not answer.memos:
+            self._spawn(self._refresh())
+
+    def _keep_defer(self, op: Op, problem: str | None) -> None:
+        self.plan.keep_defer(op, rejected=problem is not None)
+        if problem is not None:
+            # A defer never fails its run.
+            _log.warning("run %s of %s: %s", self.run_id, self.code.id, problem)
+
+    def _took(self, op: Op, status: StepStatus, data: bytes) -> None:
+        if op.id not in self.plan.entries:
+            self.plan.add(Entry(op.id, op.op, op.name, StepStatus.DUE, op.attempt, _races(op)))
+        self._progressed()
+        self.plan.decided(op.id, status, data)
+
+    def _opened(self, op: Op) -> None:
+        plan = self.plan
+        status = StepStatus.WAITING
+        if op.op == STEP_PLANNED or op.op in GATEWAYS:
+            status = StepStatus.DUE
+        elif op.op == STEP_ERROR:
+            status = StepStatus.RETRYING
+        elif op.op == SLEEP:
+            self._sleeps[op.id] = (op.opts or {})["until"]
+        if op.id in plan.entries:
+            plan.entries[op.id].status = status
+        else:
+            kind = STEP_RUN if op.op == STEP_ERROR else op.op
+            plan.add(Entry(op.id, kind, op.name, status, op.attempt, _races(op)))
+        early = self._early.pop(op.id, None)
+        if early is not None:
+            self._learn(early)
+
+
+def _races(op: Op) -> bool:
+    return (op.opts or {}).get("parallelMode") == "race"
+
+
+def _waits(op: Op) -> bool:
+    return op.op not in _OUTCOMES and op.op != STEP_PLANNED and op.op not in GATEWAYS
+
+
+def _for_step(url: str, step_id: str) -> str:
+    """The URL of a call: the app registered it with `stepId=step`."""
+    if step_id == DISCOVERY:
+        return url
+    return (
+        url.replace(f"stepId={DISCOVERY}", f"stepId={step_id}")
+        if f"stepId={DISCOVERY}" in url
+        else (f"{url}{'&' if '?' in url else '?'}stepId={step_id}")
+    )

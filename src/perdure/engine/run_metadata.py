@@ -1,0 +1,68 @@
+"""Metadata: small notes that programs attach to a run, a step or a span, by scope and kind, and merge as they go.
+
+Notes come while a run executes and after it has ended. What is kept of one target, and of one run, is limited, so
+that notes never grow into state.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from perdure.engine import reads, views
+from perdure.engine.mutations import PutRunMetadata
+from perdure.engine.turn import Decision, Turn
+from perdure.model.json import Json, decode, encode
+from perdure.model.records import RunMetadata
+
+MAX_TARGET_BYTES = 64 * 1024
+MAX_RUN_BYTES = 1024 * 1024
+
+
+class Note(msgspec.Struct, frozen=True):
+    """One change: `values` are merged into what is there, replace it ("set"), or name what goes ("delete")."""
+
+    scope: str
+    kind: str
+    values: dict[str, Json]
+    op: Literal["merge", "set", "delete"] = "merge"
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Why notes were not taken; nothing of them was."""
+
+    reason: Literal["not_found", "too_large"]
+    message: str
+
+
+def attach(turn: Turn, run_id: str, target: str, notes: list[Note]) -> Decision[Rejected | None]:
+    """Attaches notes to a target of a run: a step's hash, a span's id, or "" for the run itself. All or none."""
+    if (yield from reads.run_by_id(run_id)) is None:
+        return Rejected("not_found", f"there is no run {run_id}")
+    kept = {(row.target, row.scope, row.kind): row for row in (yield from views.metadata_of_run(run_id))}
+    changed: dict[tuple[str, str, str], RunMetadata] = {}
+    for note in notes:
+        key = (target, note.scope, note.kind)
+        before: dict[str, Json] = decode(kept[key].entries) if key in kept else {}
+        row = RunMetadata(run_id, *key, encode(_applied(before, note)), turn.now)
+        kept[key] = changed[key] = row
+    if sum(_size(row) for row in kept.values() if row.target == target) > MAX_TARGET_BYTES:
+        return Rejected("too_large", f"the metadata of one target is limited to {MAX_TARGET_BYTES} bytes")
+    if sum(map(_size, kept.values())) > MAX_RUN_BYTES:
+        return Rejected("too_large", f"the metadata of one run is limited to {MAX_RUN_BYTES} bytes")
+    for row in changed.values():
+        yield PutRunMetadata(*msgspec.structs.astuple(row))
+    return None
+
+
+def _applied(before: dict[str, Json], note: Note) -> dict[str, Json]:
+    if note.op == "set":
+        return note.values
+    if note.op == "delete":
+        return {name: value for name, value in before.items() if name not in note.values}
+    return before | note.values
+
+
+def _size(row: RunMetadata) -> int:
+    return len(row.target) + len(row.scope) + len(row.kind) + len(row.entries)

@@ -1,0 +1,251 @@
+"""The operations of v2 (part F.3 of the protocol), and those that perdure adds to it: pause, resume, replay."""
+
+from __future__ import annotations
+
+from perdure.model.json import Json
+from perdure.server.catalogue import schemas as s
+from perdure.server.catalogue.operation import Body, Failure, Operation, Parameter
+
+_INVALID = Failure(400, "invalid_field_format", "A parameter or field has a value that it cannot have.")
+_NO_RUN = Failure(404, "not_found", "There is no such run.")
+_NO_APP = Failure(404, "not_found", "There is no such app.")
+_NO_FUNCTION = Failure(404, "not_found", "There is no such function.")
+_SKIPPED = Failure(422, "function_skipped", "Flow control, or the function's pause, lets no run start.")
+_TOO_LARGE = Failure(413, "request_too_large", "The request is over a limit.")
+
+
+def _path(name: str, about: str, schema: Json = s.NAME) -> Parameter:
+    return Parameter(name, schema, about, "path", True)
+
+
+_RUN = _path("run_id", "The id of the run.", s.ULID)
+_APP = _path("app_id", "The id of the app.")
+_FUNCTION = _path("function_id", "The id of the function within its app, or its slug.")
+_OUTPUT = Parameter("includeOutput", s.FLAG, "Whether to show what went in and came out.")
+_CURSOR = Parameter("cursor", s.TEXT, "The cursor of the page before, to go on from there.")
+
+
+def _limit(most: int = 100) -> Parameter:
+    schema = {"type": "integer", "minimum": 0, "maximum": most}
+    return Parameter("limit", schema, f"How many to return a page, at most {most}; 20 when it is 0 or left out.")
+
+
+_RUN_FILTERS = (
+    _limit(),
+    Parameter("cursor", s.ULID, _CURSOR.about),
+    Parameter("from", s.TIME, "Only runs whose time is this or later."),
+    Parameter("until", s.TIME, "Only runs whose time is this or earlier."),
+    Parameter("timeField", s.word("queuedAt", "startedAt", "endedAt"), "Which time of a run is meant; queuedAt."),
+    Parameter("order", s.word("ASC", "DESC"), "ASC for the oldest first; DESC."),
+    Parameter("status", s.array(s.word(*s.RUN_STATUSES)), "Only runs of these statuses."),
+    Parameter("isDeferred", s.FLAG, "Only runs that other runs deferred, or only runs that none did."),
+    _OUTPUT,
+)
+_OF_FUNCTIONS = (
+    Parameter("appId", s.array(s.TEXT), "Only runs of these apps."),
+    Parameter("functionId", s.array(s.TEXT), "Only runs of these functions: ids within their apps, or slugs."),
+)
+_FROM_STEP = s.closed(
+    {"stepId": {**s.NAME, "description": "The name of the step, or its hash."}},
+    {"input": {"type": ["array", "null"], "description": "The arguments that the step gets instead of its own."}},
+) | {"description": "Keeps what was recorded before this step, and does it and later ones again."}
+_INVOCATION = s.closed(
+    {"data": {**s.OBJECT, "description": "What the function gets as the data of its event."}},
+    {"idempotencyKey": {**s.MAYBE_TEXT, "description": "Within 24 hours, the same key starts one run."}},
+)
+_REPLAY = s.closed(
+    {},
+    {
+        "from": {**s.TIME, "description": "Only runs queued at this time or later."},
+        "until": {**s.TIME, "description": "Only runs queued at this time or earlier."},
+        "status": s.array(s.word(*s.ENDED_STATUSES)) | {"description": "Runs that ended so; FAILED."},
+        "replayId": {
+            "type": "string", "minLength": 1, "maxLength": 128,
+            "description": "Makes the replay idempotent for 30 days: asked for again, it does nothing twice.",
+        },
+    },
+)  # fmt: skip
+
+V2: tuple[Operation, ...] = (
+    Operation(
+        id="Health", method="GET", path="/health", tag="Server", tool="health", read_only=True,
+        summary="Check health", about="Tells that the API answers.",
+        answer=s.v2_answer(s.record({"status": s.TEXT})),
+    ),
+    Operation(
+        id="ListOperations", method="GET", path="/operations", tag="Server", read_only=True,
+        summary="List operations", about="Lists the operations of this API, with the tools that agents call them by.",
+        answer=s.v2_answer(s.record({"operations": s.array(s.OBJECT)})),
+    ),
+    Operation(
+        id="GetFunctionRun", method="GET", path="/runs/{run_id}", tag="Runs", tool="get_run", read_only=True,
+        summary="Get a run", about="Shows one run: where it stands, its times, and with includeOutput its result.",
+        parameters=(_RUN, _OUTPUT), answer=s.v2_answer(s.ref("Run")), failures=(_INVALID, _NO_RUN),
+    ),
+    Operation(
+        id="ListRuns", method="GET", path="/runs", tag="Runs", tool="list_runs", read_only=True,
+        summary="List runs", about="Lists runs, the newest first, by app, function, status and time.",
+        parameters=(*_OF_FUNCTIONS, *_RUN_FILTERS), answer=s.v2_list(s.ref("Run")), failures=(_INVALID,),
+    ),
+    Operation(
+        id="ListFunctionRuns", method="GET", path="/apps/{app_id}/functions/{function_id}/runs", tag="Runs",
+        tool="list_function_runs", read_only=True,
+        summary="List the runs of a function", about="Lists the runs of one function, the newest first.",
+        parameters=(_APP, _FUNCTION, *_RUN_FILTERS), answer=s.v2_list(s.ref("Run")),
+        failures=(_INVALID, _NO_FUNCTION),
+    ),
+    Operation(
+        id="GetEventRuns", method="GET", path="/events/{event_id}/runs", tag="Runs", tool="get_event_runs",
+        read_only=True,
+        summary="List the runs of an event", about="Lists the runs that an event started, the oldest first.",
+        parameters=(
+            _path("event_id", "The internal id of the event.", s.ULID), _limit(40),
+            Parameter("cursor", s.ULID, _CURSOR.about), _OUTPUT,
+        ),
+        answer=s.v2_list(s.ref("Run")), failures=(_INVALID, Failure(404, "api_error", "The path names no event.")),
+    ),
+    Operation(
+        id="GetFunctionTrace", method="GET", path="/runs/{run_id}/trace", tag="Runs", tool="get_run_trace",
+        read_only=True,
+        summary="Get the trace of a run", about="Shows a run as a tree of spans: its steps and their attempts.",
+        parameters=(_RUN, _OUTPUT),
+        answer=s.v2_answer(s.record({"runId": s.ULID, "rootSpan": s.ref("Span")})),
+        failures=(_INVALID, _NO_RUN),
+    ),
+    Operation(
+        id="CancelRun", method="POST", path="/runs/{run_id}/cancel", tag="Runs", tool="cancel_run",
+        destructive=True, idempotent=True,
+        summary="Cancel a run", about="Cancels a run that has not ended.",
+        parameters=(_RUN,), body=Body(s.closed({}), required=False),
+        answer=s.v2_answer(s.record({"runId": s.ULID})),
+        failures=(
+            _INVALID, _NO_RUN, _TOO_LARGE,
+            Failure(409, "run_already_cancelled", "The run was cancelled before."),
+            Failure(409, "run_already_ended", "The run has ended otherwise."),
+        ),
+    ),
+    Operation(
+        id="Rerun", method="POST", path="/runs/{run_id}/rerun", tag="Runs", tool="rerun",
+        summary="Start a run once more",
+        about="Starts a new run of the same events, from its beginning or from one of its steps.",
+        parameters=(_RUN,), body=Body(s.closed({}, {"fromStep": _FROM_STEP}), required=False),
+        answer=s.v2_answer(s.record({"runId": s.ULID})),
+        failures=(
+            _INVALID, _NO_RUN, _TOO_LARGE, _SKIPPED,
+            Failure(400, "invalid_request", "The run has no such step."),
+            Failure(409, "invalid_request", "The function or the events of the run are gone."),
+        ),
+    ),
+    Operation(
+        id="CreateScores", method="POST", path="/runs/{run_id}/scores", tag="Runs", tool="create_scores",
+        idempotent=True,
+        summary="Score a run", about="Keeps scores of a run, or of one of its steps, as metadata of its trace.",
+        parameters=(_RUN,), body=Body(s.array(s.ref("Score"))),
+        answer=s.v2_answer(s.array(s.ref("Score"))), failures=(_INVALID, _NO_RUN, _TOO_LARGE),
+    ),
+    Operation(
+        id="GetApp", method="GET", path="/apps/{app_id}", tag="Apps", tool="get_app", read_only=True,
+        summary="Get an app", about="Shows one app and how it was registered last.",
+        parameters=(_APP,), answer=s.v2_answer(s.ref("App")), failures=(_NO_APP,),
+    ),
+    Operation(
+        id="GetApps", method="GET", path="/apps", tag="Apps", tool="get_apps", read_only=True,
+        summary="List apps", about="Lists the apps with functions in force; with archived those without.",
+        parameters=(Parameter("archived", s.FLAG, "Whether to list archived apps instead."), _limit(), _CURSOR),
+        answer=s.v2_list(s.ref("App")), failures=(_INVALID,),
+    ),
+    Operation(
+        id="GetFunctions", method="GET", path="/apps/{app_id}/functions", tag="Functions", tool="list_functions",
+        read_only=True,
+        summary="List the functions of an app", about="Lists the functions of an app with their configuration.",
+        parameters=(_APP, _limit(), _CURSOR), answer=s.v2_list(s.ref("Function")), failures=(_INVALID, _NO_APP),
+    ),
+    Operation(
+        id="GetFunction", method="GET", path="/apps/{app_id}/functions/{function_id}", tag="Functions",
+        tool="get_function", read_only=True,
+        summary="Get a function", about="Shows one function: its triggers, its configuration, whether it is paused.",
+        parameters=(_APP, _FUNCTION), answer=s.v2_answer(s.ref("Function")), failures=(_NO_FUNCTION,),
+    ),
+    Operation(
+        id="InvokeFunction", method="POST", path="/apps/{app_id}/functions/{function_id}/invoke", tag="Functions",
+        tool="invoke_function",
+        summary="Invoke a function", about="Starts one function directly, with data as its event.",
+        parameters=(_APP, _FUNCTION),
+        body=Body(_INVOCATION),
+        answer=s.v2_answer(s.record({"runId": s.ULID})),
+        failures=(
+            _INVALID, _NO_FUNCTION, _TOO_LARGE, _SKIPPED,
+            Failure(400, "missing_field", "There is no data."),
+            Failure(409, "duplicate", "The key was used before; the answer names the run that it started."),
+            Failure(422, "function_debounced", "The start is debounced."),
+            Failure(422, "function_batched", "The event waits for its batch."),
+            Failure(422, "rate_limited", "The function is rate limited."),
+        ),
+    ),
+    Operation(
+        id="PauseFunction", method="POST", path="/apps/{app_id}/functions/{function_id}/pause", tag="Functions",
+        tool="pause_function", idempotent=True, destructive=True,
+        summary="Pause a function", about="Lets a function rest: nothing starts it, and its runs stand still.",
+        parameters=(_APP, _FUNCTION), body=Body(s.closed({}), required=False),
+        answer=s.v2_answer(s.ref("FunctionState")), failures=(_INVALID, _NO_FUNCTION, _TOO_LARGE),
+    ),
+    Operation(
+        id="ResumeFunction", method="POST", path="/apps/{app_id}/functions/{function_id}/resume", tag="Functions",
+        tool="resume_function", idempotent=True,
+        summary="Resume a function", about="Ends the pause of a function: its runs go on where they were.",
+        parameters=(_APP, _FUNCTION), body=Body(s.closed({}), required=False),
+        answer=s.v2_answer(s.ref("FunctionState")), failures=(_INVALID, _NO_FUNCTION, _TOO_LARGE),
+    ),
+    Operation(
+        id="ReplayFunction", method="POST", path="/apps/{app_id}/functions/{function_id}/replay", tag="Functions",
+        tool="replay_function",
+        summary="Replay the runs of a function",
+        about="Starts the ended runs of a function that were queued in a span of time once more: by default those "
+        "that failed.",
+        parameters=(_APP, _FUNCTION), body=Body(_REPLAY, required=False),
+        answer=s.v2_answer(s.ref("Replay")),
+        failures=(
+            _INVALID, _NO_FUNCTION, _TOO_LARGE, _SKIPPED,
+            Failure(409, "replay_mismatch", "The replay's id was taken by another choice of runs."),
+        ),
+    ),
+    Operation(
+        id="SendEvent", method="POST", path="/events", tag="Events", tool="send_event",
+        summary="Send an event", about="Sends one event, which starts functions, ends waits and cancels runs.",
+        body=Body(s.COMPONENTS["EventV2Input"]), answer=s.v2_answer(s.record({"eventId": s.ULID})),
+        failures=(_INVALID, _TOO_LARGE, Failure(400, "missing_field", "There is no name.")),
+    ),
+    Operation(
+        id="GetAccount", method="GET", path="/account", tag="Server", read_only=True,
+        summary="Get the account", about="A server has one account; it is there for clients that ask for one.",
+        answer=s.v2_answer(s.record({"id": s.UUID, "name": s.TEXT, "email": s.TEXT})),
+    ),
+    Operation(
+        id="ListEnvs", method="GET", path="/envs", tag="Server", read_only=True,
+        summary="List environments", about="A server has one environment.",
+        answer=s.v2_list(s.record({"id": s.UUID, "name": s.TEXT, "type": s.TEXT})),
+    ),
+    Operation(
+        id="ListEventKeys", method="GET", path="/keys/events", tag="Server", read_only=True,
+        summary="List event keys", about="Always empty: a server tells nobody its keys.", answer=s.v2_list(s.OBJECT),
+    ),
+    Operation(
+        id="ListSigningKeys", method="GET", path="/keys/signing", tag="Server", read_only=True,
+        summary="List signing keys", about="Always empty: a server tells nobody its keys.", answer=s.v2_list(s.OBJECT),
+    ),
+    Operation(
+        id="ListWebhooks", method="GET", path="/env/webhooks", tag="Server", read_only=True,
+        summary="List webhooks", about="Webhooks are not kept by this server: let them send to /e/{key}.",
+        parameters=(Parameter("X-Inngest-Env", s.TEXT, "The environment.", "header", True),),
+        status=501, answer=s.ref("Errors"),
+        failures=(Failure(400, "missing_field", "There is no X-Inngest-Env header."),),
+    ),
+    Operation(
+        id="CreateWebhook", method="POST", path="/env/webhooks", tag="Server",
+        summary="Create a webhook", about="Webhooks are not kept by this server: let them send to /e/{key}.",
+        parameters=(Parameter("X-Inngest-Env", s.TEXT, "The environment.", "header", True),),
+        body=Body(s.OBJECT, required=False), status=501, answer=s.ref("Errors"),
+        failures=(Failure(400, "missing_field", "There is no X-Inngest-Env header."),),
+    ),
+)  # fmt: skip
+"""The operations below `/v2` and `/api/v2`."""

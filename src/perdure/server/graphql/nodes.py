@@ -1,0 +1,237 @@
+"""Apps, functions, runs and events as GraphQL shows them: plain data, with something to call where asking costs a read.
+
+One node serves both generations of a type (`Event` and `EventV2`, `FunctionRun` and `FunctionRunV2`): it has the
+fields of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TypeVar
+
+from graphql import GraphQLError
+
+from perdure.model.config import Cron, FunctionConfig, decode_config
+from perdure.model.ids import is_ulid, ulid_millis
+from perdure.model.json import Json, decode, encode
+from perdure.model.records import AppRow, EventRow, FunctionRow, Run, RunStatus
+from perdure.server import shapes_v1
+from perdure.server.graphql import spans
+from perdure.server.graphql.reader import Reader
+from perdure.server.identity import uuid_of
+from perdure.server.shapes_v2 import STATUSES
+from perdure.server.times import optional_rfc3339, rfc3339
+
+T = TypeVar("T")
+
+
+def lazy(make: Callable[[], T]) -> Callable[..., T]:
+    """A field that is made when it is asked for; what it is asked with does not matter."""
+    return lambda info, **arguments: make()
+
+
+# Functions and apps.
+
+
+def function(reader: Reader, row: FunctionRow) -> Json:
+    """A function, in force or not."""
+    config = decode_config(row.config)
+    return {
+        "id": uuid_of(row.id),
+        "name": row.name,
+        "slug": row.id,
+        "config": lazy(lambda: encode(shapes_v1.function(row)["config"]).decode()),
+        "concurrency": _concurrency(config),
+        "triggers": [
+            {"type": "CRON", "value": trigger.cron}
+            if isinstance(trigger, Cron)
+            else {"type": "EVENT", "value": trigger.event, "condition": trigger.expression}
+            for trigger in config.triggers
+        ],
+        "url": config.url or "",
+        "appID": uuid_of(row.app_id),
+        "app": lazy(lambda: app(reader, row.app_id)),
+    }
+
+
+def _concurrency(config: FunctionConfig) -> int:
+    return next((rule.limit for rule in config.concurrency if rule.scope == "fn" and not rule.key), 0)
+
+
+async def app(reader: Reader, app_id: str) -> Json:
+    """An app of this process or on another server, or a URL at which one is awaited."""
+    rows = [row for row in (await reader.functions()).values() if row.app_id == app_id and row.archived_at is None]
+    known = reader.backend.registry.get(app_id)
+    shown = _embedded_app() if known is None else _remote_app(known)
+    return {
+        "id": uuid_of(app_id),
+        "externalID": app_id,
+        "name": app_id,
+        "autodiscovered": False,
+        "functionCount": len(rows),
+        "functions": lazy(lambda: [function(reader, row) for row in rows]),
+        **shown,
+    }
+
+
+def _embedded_app() -> dict[str, Json]:
+    shown = {"sdkLanguage": "python", "sdkVersion": version("perdure"), "framework": "perdure"}
+    return {**shown, "connected": True, "method": "EMBEDDED"}
+
+
+def _remote_app(row: AppRow) -> dict[str, Json]:
+    language, _, sdk_version = row.sdk.partition(":")
+    shown: dict[str, Json] = {
+        "appVersion": row.version or None,
+        "sdkLanguage": language,
+        "sdkVersion": sdk_version,
+        "framework": row.framework or None,
+        "url": row.url or None,
+        "checksum": row.checksum or None,
+        "error": row.error,
+        "connected": row.error is None and bool(row.sync_id),
+        "method": row.method.upper(),
+    }
+    # One that has not answered yet has no name but its URL.
+    return shown if row.sync_id else {**shown, "externalID": "", "name": ""}
+
+
+async def apps(reader: Reader) -> list[Json]:
+    """All apps, by their ids."""
+    names = {row.app_id for row in (await reader.functions()).values() if row.archived_at is None}
+    names.update(row.id for row in reader.backend.registry.apps())
+    return [await app(reader, name) for name in sorted(names)]
+
+
+# Runs.
+
+
+def run(reader: Reader, row: Run) -> Json:
+    """A run. Raises `GraphQLError` when its function has left no trace."""
+    status = STATUSES[RunStatus(row.status)]
+    batched_at = rfc3339(ulid_millis(row.batch_id)) if row.batch_id and is_ulid(row.batch_id) else None
+
+    async def of_function() -> Json:
+        found = (await reader.functions()).get(row.function_id)
+        if found is None:
+            raise GraphQLError(f"function {row.function_id} is not known any longer")
+        return function(reader, found)
+
+    async def event_name() -> str | None:
+        found = await reader.event(row.event_id)
+        return None if found is None else found.name
+
+    async def events() -> list[Json]:
+        rows = [await reader.event(event_id) for event_id in await reader.event_ids(row)]
+        return [event(reader, each) for each in rows if each is not None]
+
+    async def first_event() -> Json:
+        found = await reader.event(row.event_id)
+        return None if found is None else event(reader, found)
+
+    async def trace(info: object, preview: bool | None = False) -> Json:
+        detail = await reader.detail(row.id)
+        return None if detail is None else spans.span_tree(reader, detail, preview=bool(preview))
+
+    async def has_ai() -> bool:
+        detail = await reader.detail(row.id)
+        return detail is not None and spans.has_ai(detail)
+
+    return {
+        "id": row.id,
+        "appID": uuid_of(row.app_id),
+        "app": lazy(lambda: app(reader, row.app_id)),
+        "functionID": uuid_of(row.function_id),
+        "function": lazy(of_function),
+        "traceID": spans.trace_id(row.id),
+        "status": status,
+        "queuedAt": rfc3339(row.created_at),
+        "startedAt": optional_rfc3339(row.started_at),
+        "endedAt": optional_rfc3339(row.ended_at),
+        "finishedAt": optional_rfc3339(row.ended_at),
+        "sourceID": None if row.parent is None else row.parent.partition(".")[0],
+        "eventID": row.event_id,
+        "triggerIDs": lazy(lambda: reader.event_ids(row)),
+        "event": lazy(first_event),
+        "events": lazy(events),
+        "eventName": lazy(event_name),
+        "isBatch": row.batch_id is not None,
+        "batchID": row.batch_id,
+        "batchCreatedAt": batched_at,
+        "cron": row.cron,
+        "cronSchedule": row.cron,
+        "output": lazy(lambda: reader.text(row.output)),
+        "trace": trace,
+        "hasAI": lazy(has_ai),
+    }
+
+
+async def trigger(reader: Reader, row: Run) -> Json:
+    """What started a run."""
+    ids = await reader.event_ids(row)
+    rows = [found for found in [await reader.event(event_id) for event_id in ids] if found is not None]
+    bodies = [_whole(found) for found in rows]
+    return {
+        "eventName": rows[0].name if rows else None,
+        "IDs": ids,
+        "payloads": lazy(lambda: [reader.encoded(body) for body in bodies]),
+        "timestamp": rfc3339(bodies[0]["ts"] if bodies else row.created_at),
+        "isBatch": row.batch_id is not None,
+        "batchID": row.batch_id,
+        "cron": row.cron,
+    }
+
+
+# Events.
+
+
+def event(reader: Reader, row: EventRow) -> Json:
+    """An event. What sent it chose `externalID`; the events of one sender that are the same have the same."""
+    body = _whole(row)
+
+    async def runs() -> list[Json]:
+        return [run(reader, each) for each in await reader.runs_of_event(row.internal_id)]
+
+    async def counted(final: bool | None) -> int:
+        found = await reader.runs_of_event(row.internal_id)
+        return sum(final is None or RunStatus(each.status).final == final for each in found)
+
+    async def status() -> str:
+        found = await reader.runs_of_event(row.internal_id)
+        return _event_status([RunStatus(each.status) for each in found])
+
+    return {
+        "id": row.internal_id,
+        "externalID": body["id"],
+        "idempotencyKey": body["id"],
+        "name": row.name,
+        "createdAt": rfc3339(row.received_at),
+        "receivedAt": rfc3339(row.received_at),
+        "occurredAt": rfc3339(body["ts"]),
+        "payload": lazy(lambda: reader.encoded(body["data"])),
+        "raw": lazy(lambda: reader.encoded(body)),
+        "version": body.get("v") or "",
+        "status": lazy(status),
+        "pendingRuns": lazy(lambda: counted(False)),
+        "totalRuns": lazy(lambda: counted(None)),
+        "functionRuns": lazy(runs),
+        "runs": lazy(runs),
+    }
+
+
+def _whole(row: EventRow) -> dict[str, Json]:
+    """An event as its sender could have sent it."""
+    body: dict[str, Json] = decode(row.body)
+    return {**body, "id": body.get("id") or row.internal_id}
+
+
+def _event_status(statuses: list[RunStatus]) -> str:
+    if not statuses:
+        return "NO_FUNCTIONS"
+    if any(not status.final for status in statuses):
+        return "RUNNING"
+    failed = statuses.count(RunStatus.FAILED)
+    if failed == 0:
+        return "COMPLETED"
+    return "FAILED" if failed == len(statuses) else "PARTIALLY_FAILED"

@@ -1,0 +1,48 @@
+"""The catalogue on PyPI's `inngest` as a worker: it dials the server instead of being called.
+
+Beside it a small HTTP server answers the tests: the journal, and sending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import fastapi
+import inngest
+import uvicorn
+from inngest.connect import ConnectionState, connect
+
+from tests.interop.sdk import journal
+from tests.interop.sdk.catalogue import catalogue
+
+app = fastapi.FastAPI()
+client = inngest.Inngest(app_id=os.environ.get("APP_ID", "py-worker"), logger=journal.logger())
+
+
+@app.get("/journal")
+async def read_journal(key: str) -> list[dict[str, Any]]:
+    return journal.read(key)
+
+
+@app.post("/send")
+async def send(request: fastapi.Request) -> list[str]:
+    return await client.send([inngest.Event(**event) for event in await request.json()])
+
+
+async def main() -> None:
+    connection = connect([(client, catalogue(client).functions)], instance_id="a-machine", shutdown_signals=[])
+    server = uvicorn.Server(uvicorn.Config(app, port=int(os.environ.get("PORT", "0")), log_level="warning"))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.start())
+        await connection.wait_for_state(ConnectionState.ACTIVE)
+        tasks.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        print(f"app listens on http://127.0.0.1:{port}", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,47 @@
+"""A server over a node in memory, on a socket of its own: for what needs a connection that stays open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import httpx2
+import uvicorn
+from starlette.types import ASGIApp
+
+from perdure.cli.serving import _Server, _uvicorn_config, bind
+from perdure.node import Node
+from perdure.server import make_app
+from tests.support.wire import Wire, serving
+
+
+class Served:
+    """A node and where it is served."""
+
+    def __init__(self, wire: Wire, http: httpx2.AsyncClient, address: str, server: uvicorn.Server) -> None:
+        self.wire = wire
+        self.node = wire.node
+        self.http = http
+        self.address = address
+        """Host and port."""
+        self.server = server
+
+    def ws(self, path: str) -> str:
+        return f"ws://{self.address}{path}"
+
+
+@asynccontextmanager
+async def served(make: Callable[[Node], ASGIApp] = make_app) -> AsyncGenerator[Served, None]:
+    """Serves a node as the commands do, within this event loop."""
+    async with serving() as wire:
+        listener = bind("127.0.0.1", 0)
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        server = _Server(_uvicorn_config(make(wire.node)), wire.node)
+        task = asyncio.create_task(server.serve([listener]))
+        while not server.started:
+            await asyncio.sleep(0)
+        async with httpx2.AsyncClient(base_url=f"http://{address}") as http:
+            yield Served(wire, http, address, server)
+        server.should_exit = True
+        await task
