@@ -47,10 +47,12 @@ from perdure.runner.handle import RunHandle
 from perdure.sdk.app import App
 from perdure.sdk.context import Context
 from perdure.sdk.function import Function
+from perdure.sdk.inference import AiModel
 from perdure.sdk.step import step
 from perdure.serving import serve
 
 __all__ = [
+    "AiModel",
     "App",
     "BatchEvents",
     "CancelOn",

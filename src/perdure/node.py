@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, overload
 import msgspec
 
 from perdure import expressions
+from perdure.apps.availability import Availability
 from perdure.apps.registry import Registry
-from perdure.apps.remote import RemoteApps
+from perdure.apps.remote import WEBSOCKET, RemoteApps
 from perdure.apps.workers import WorkerPool
 from perdure.bus import Hub
 from perdure.engine import intake, operate, reads, replays, views
@@ -86,7 +87,7 @@ class Node:
         self.store = store
         self.apps = list(apps)
         self._ids = UlidFactory(self.clock.now, entropy)
-        self.realtime = Hub(self.clock.now, self._ids)
+        self.realtime = Hub(self.clock.now, UlidFactory(self.clock.now, entropy))
         self._decider = Decider(store, self.clock, self._ids, chance, fixed_retry=retry_interval)
         self.runner = Runner(self._decider, max_active=max_active)
         self.sweeper = Sweeper(self._decider, retention or Retention())
@@ -96,7 +97,10 @@ class Node:
         self._registering = asyncio.Lock()
         self.workers = WorkerPool(self.clock, entropy)
         self._remote = RemoteApps(self.runner, self.workers, keys=keys, allow_private=allow_private)
-        self.registry = Registry(self.runner, self._remote.code, self._registering, self._is_embedded, entropy)
+        self.registry = Registry(
+            self.runner, self._remote.code, self._registering, self._is_embedded, entropy, self._is_reachable
+        )
+        self._availability = Availability(self.workers, self.runner, self._remote.code)
 
     async def start(self) -> None:
         """Opens the store, registers the apps, and begins to run what is due."""
@@ -104,6 +108,7 @@ class Node:
         try:
             self._decider.catalogue = Catalogue(await self._stored_functions())
             await self.registry.load()
+            self._availability.load()
             for app in self.apps:
                 await self.register(app)
             await self.runner.start()
@@ -115,6 +120,10 @@ class Node:
         if attach is not None:
             attach(self.settle)
         self._started = True
+
+    def _is_reachable(self, config: FunctionConfig) -> bool:
+        """Whether a function of another server's app can be called now: one of a worker that connects needs the worker."""
+        return not (config.url or "").startswith(WEBSOCKET) or config.id in self.workers.served
 
     def _is_embedded(self, app_id: str) -> bool:
         return any(app.id == app_id for app in self.apps)
@@ -150,11 +159,14 @@ class Node:
         if detach is not None:
             detach(self.settle)
         await self.sweeper.stop()
+        await self._availability.close()
+        parting = asyncio.create_task(self.workers.close(self._shutdown_timeout))
         try:
             await self.runner.stop(self._shutdown_timeout)
         except StoreError as error:
             _log.error("the store could not take the last changes; the next start recovers: %s", error)
         finally:
+            await parting
             await self._remote.close()
             await self.store.close()
 
@@ -165,6 +177,7 @@ class Node:
     async def register(self, app: App) -> None:
         """Puts an app's functions in force: new starts, and in-flight runs from their next step on, use this code."""
         configs = [function.config for function in app.functions.values()]
+        await self.registry.hand_over(app.id)
         await self.register_configs(app.id, configs)
         self.runner.drop(function.id for old in self.apps if old.id == app.id for function in old.functions.values())
         self.runner.use(Handler(function) for function in app.functions.values())
@@ -337,7 +350,7 @@ class Node:
 
     async def replay(
         self,
-        function_id: str,
+        function: Function[Json] | str,
         *,
         id: str | None = None,
         statuses: Sequence[RunStatus] = (RunStatus.FAILED,),
@@ -351,6 +364,7 @@ class Node:
         Raises `NotFoundError`, and `RefusedError` (`reason` "replay_mismatch" when the id was taken by another
         choice of runs, "function_paused").
         """
+        function_id = function if isinstance(function, str) else function.id
         if self.catalogue.get(function_id) is None:
             raise self._no_function(function_id)
         replay_id = id or self._ids()

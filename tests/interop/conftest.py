@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncGenerator
 
-import aiohttp
 import pytest
 
-from perdure.client import Client
-from tests.support.provider import provider
 from tests.support.scenarios import Case, Outcomes
-from tests.support.sdk_apps import Fleet, NotInstalled, Server, install
+from tests.support.sdk_apps import Fleet, NotInstalled, install, running
 
 
 @pytest.fixture(scope="session")
@@ -25,18 +23,20 @@ def sdks() -> None:
         pytest.skip(f"npm cannot install the SDKs: {error}")
 
 
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on right now, for what must know its address before it starts."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 async def fleet(sdks: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Fleet, None]:
-    folder = tmp_path_factory.mktemp("sdk")
-    server = Server(folder, "--no-discovery", "--no-poll", "--retry-interval", "1")
-    server.start()
-    with provider() as provider_url:
-        async with Client(server.url) as client, aiohttp.ClientSession() as http:
-            started = Fleet(server, folder, client, http, provider_url)
-            try:
-                yield started
-            finally:
-                started.stop()
+    async with running(
+        tmp_path_factory.mktemp("sdk"), "--no-discovery", "--no-poll", "--retry-interval", "1"
+    ) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from perdure.client import Span
@@ -100,6 +102,10 @@ async def chains(app: SdkApp) -> None:
 async def race(app: SdkApp) -> None:
     run = await app.run("race", {"key": app.key()})
     assert (run.status, run.output) == ("COMPLETED", "fast")
+    # The function goes on with the winner; this SDK ends it when the loser has ended too.
+    spans = await app.spans(run.id)
+    after, slow = spans["after"].ended_at, spans["slow"].ended_at
+    assert after is not None and slow is not None and after < slow
 
 
 @steps.only("py-fastapi", "py-worker")
@@ -344,6 +350,60 @@ async def wrap(app: SdkApp) -> None:
     key = app.key()
     assert await app.result("wrap", {"key": key}) == 5
     assert await app.noted(key) == ["thought"]
+
+
+# What people and programs ask the server for.
+
+
+@steps
+async def read_in_every_way(app: SdkApp) -> None:
+    run = await app.run("child", {"n": 4})
+    output = {"by": app.id, "doubled": 8}
+    http, url = app.fleet.http, app.fleet.server.url
+    async with http.get(f"{url}/v1/runs/{run.id}") as response:
+        shown = (await response.json())["data"]
+    assert (shown["status"], shown["output"]) == ("Completed", output)
+    query = "query ($id: String!) { run(runID: $id) { status output trace { childrenSpans { name } } } }"
+    async with http.post(f"{url}/v0/gql", json={"query": query, "variables": {"id": run.id}}) as response:
+        answer = await response.json()
+    assert "errors" not in answer, answer
+    assert answer["data"]["run"]["status"] == "COMPLETED"
+    assert json.loads(answer["data"]["run"]["output"]) == output
+    assert "double" in [span["name"] for span in answer["data"]["run"]["trace"]["childrenSpans"]]
+
+
+@steps
+async def rerun(app: SdkApp) -> None:
+    key = app.key()
+    run = await app.run("two-steps", {"key": key, "n": 1})
+    again = await app.ended(await app.client.rerun(run.id))
+    assert (again.status, again.output) == ("COMPLETED", run.output)
+    assert await app.noted(key) == ["a", "b"] * 2
+
+
+@steps
+async def rerun_from_a_step(app: SdkApp) -> None:
+    key = app.key()
+    run = await app.run("two-steps", {"key": key, "n": 1})
+    again = await app.ended(await app.client.rerun(run.id, from_step="b"))
+    assert (again.status, again.output) == ("COMPLETED", run.output)
+    assert await app.noted(key) == ["a", "b", "b"]
+
+
+@steps.only(*JS)
+async def rerun_from_a_step_with_other_input(app: SdkApp) -> None:
+    run = await app.run("wrap", {"key": app.key()})
+    body = {"fromStep": {"stepId": "think", "input": [10, 20]}}
+    async with app.fleet.http.post(f"{app.fleet.server.url}/v2/runs/{run.id}/rerun", json=body) as response:
+        answer = await response.json()
+        assert response.status == 200, answer
+    assert (await app.ended(answer["data"]["runId"])).output == 30
+
+
+@steps
+async def invoked_by_the_api(app: SdkApp) -> None:
+    run = await app.ended(await app.client.invoke(f"{app.id}-child", {"n": 5}))
+    assert (run.status, run.output) == ("COMPLETED", {"by": app.id, "doubled": 10})
 
 
 # What few apps have.

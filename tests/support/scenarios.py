@@ -81,5 +81,5 @@ class Outcomes:
                 async with asyncio.timeout(_PATIENCE):
                     await case.body(app)
             except Exception as error:
-                error.add_note(self._fleet.printed)
+                error.add_note(f"--- the server printed\n{self._fleet.server.printed}\n--- the app\n{app.printed}")
                 raise

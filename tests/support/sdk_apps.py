@@ -7,20 +7,24 @@ on: what a test sends carries a key of its own, and what functions did is noted 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 
 from perdure.client import Client, RunInfo, Span
+from perdure.model.keys import NO_EVENT_KEY
 from tests.support.dev_server import DevServer
+from tests.support.provider import provider
 
 T = TypeVar("T")
 Json = Any
@@ -37,6 +41,7 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "py-worker": ("worker.py", ()),
 }
 _PATIENCE = 60.0
+_START = 30.0
 _BIN = Path(sys.executable).parent
 _keys = itertools.count(1)
 
@@ -55,15 +60,23 @@ def install() -> None:
     if npm is None:
         raise NotInstalled("there is no npm")
     command = [npm, "ci", "--prefix", str(SDK), "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    done = subprocess.run(command, env=_environment({}), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment({}), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise NotInstalled(done.stderr[-2000:])
     marker.touch()
 
 
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """What a program is started with: the environment of the tests without settings of the SDKs, and more."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("INNGEST_")}
     return inherited | {"PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)} | dict(more)
+
+
+@functools.cache
+def node() -> str:
+    """The program that node is. What is found by that name may start it as a child, which outlives being killed."""
+    found = shutil.which("node", path=environment({})["PATH"]) or "node"
+    return subprocess.run([found, "-p", "process.execPath"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 async def eventually(ask: Callable[[], Awaitable[T | None]], what: str, seconds: float = _PATIENCE) -> T:
@@ -83,18 +96,16 @@ async def eventually(ask: Callable[[], Awaitable[T | None]], what: str, seconds:
 class Server:
     """A server with a database in a folder. It can be killed, and started again at its address."""
 
-    def __init__(self, folder: Path, *arguments: str, command: str = "dev", **environment: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, command: str = "dev") -> None:
         self._arguments = (*arguments, "--db", "sdk.db")
-        self._folder, self._command, self._environment = folder, command, environment
+        self._folder, self._command = folder, command
         self._running: DevServer | None = None
         self.url = ""
 
     def start(self) -> None:
         """Starts it: at first on a free port, later on the same."""
         port = int(self.url.rpartition(":")[2] or "0")
-        self._running = DevServer(
-            self._folder, *self._arguments, command=self._command, environment=self._environment, port=port
-        ).__enter__()
+        self._running = DevServer(self._folder, *self._arguments, command=self._command, port=port).__enter__()
         self.url = self._running.url
 
     def kill(self) -> None:
@@ -112,8 +123,9 @@ class Server:
 class SdkApp:
     """An app in a process: sends events through its SDK, and tells what its functions noted."""
 
-    def __init__(self, id: str, fleet: Fleet, log: Path) -> None:
+    def __init__(self, id: str, program: str, fleet: Fleet, log: Path) -> None:
         self.id = id
+        self.program = program
         self.url = ""
         self.fleet = fleet
         self.client = fleet.client
@@ -121,21 +133,25 @@ class SdkApp:
         self._log, self._http = log, fleet.http
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self, environment: Mapping[str, str], *, program: str | None = None) -> None:
-        """Starts the process, and lets the app register itself."""
-        file, paths = PROGRAMS[program or self.id]
+    async def start(self, *, register: bool = True, **settings: str) -> None:
+        """Starts the process, and asks the app to register itself."""
+        file, paths = PROGRAMS[self.program]
         if file.endswith(".mjs"):
-            node = shutil.which("node", path=_environment({})["PATH"]) or "node"
-            command = [node, str(SDK / file)]
+            command = [node(), str(SDK / file)]
         else:
             command = [sys.executable, "-m", f"tests.interop.sdk.{Path(file).stem}"]
-        environment = _environment({"APP_ID": self.id, "PYTHONUNBUFFERED": "1", **environment})
+        known = {"APP_ID": self.id, "PYTHONUNBUFFERED": "1"}
+        inherited = environment({**known, **self.fleet.environment, **settings})
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command, cwd=ROOT, env=inherited, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
-        self.url = await eventually(self._address, f"address printed by {self.id}:\n{self.printed}")
-        for path in paths:
+        try:
+            self.url = await eventually(self._address, f"address printed by {self.id}", _START)
+        except AssertionError as error:
+            error.add_note(self.printed)
+            raise
+        for path in paths if register else ():
             async with self._http.put(self.url + path) as response:
                 assert response.status == 200, f"{self.id} did not register: {await response.text()}"
 
@@ -150,10 +166,16 @@ class SdkApp:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-30:]) if self._log.exists() else ""
 
     def kill(self) -> None:
+        """Ends the process as a power cut does."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def end(self) -> None:
+        """Asks the process to end."""
+        assert self._process is not None
+        self._process.terminate()
 
     # What its own SDK does.
 
@@ -254,26 +276,56 @@ class Fleet:
         self.http = http
         self.provider = provider
         self._folder = folder
-        self._apps: dict[str, SdkApp] = {}
-        self._started: dict[str, asyncio.Task[None]] = {}
+        self._apps: list[SdkApp] = []
+        self._started: dict[str, asyncio.Task[SdkApp]] = {}
 
-    async def app(self, id: str, *, program: str | None = None) -> SdkApp:
-        """The app, started and registered; `program` is whose it is, if that is not its id."""
-        if id not in self._apps:
-            self._apps[id] = SdkApp(id, self, self._folder / f"{id}.log")
-            self._started[id] = asyncio.create_task(self._apps[id].start(self.environment, program=program))
+    async def app(self, id: str) -> SdkApp:
+        """The app of that id, started and registered."""
+        if id not in self._started:
+            self._started[id] = asyncio.create_task(self._start(id))
         # Whoever is cancelled while it waits leaves the app to those who wait too.
-        await asyncio.shield(self._started[id])
-        return self._apps[id]
+        return await asyncio.shield(self._started[id])
+
+    async def _start(self, id: str) -> SdkApp:
+        app = self.process(id, id)
+        await app.start()
+        return app
+
+    def process(self, id: str, program: str) -> SdkApp:
+        """A process of an app, to be started. Several may be of one app."""
+        self._apps.append(SdkApp(id, program, self, self._folder / f"{len(self._apps)}-{id}.log"))
+        return self._apps[-1]
 
     def stop(self) -> None:
         """Ends the apps and the server."""
-        for app in self._apps.values():
+        for app in self._apps:
             app.kill()
         self.server.kill()
 
-    @property
-    def printed(self) -> str:
-        """What the server and the apps printed last."""
-        told = [f"--- {app.id}\n{app.printed}" for app in self._apps.values() if app.printed.count("\n") > 1]
-        return "\n".join([f"--- server\n{self.server.printed}", *told])
+
+@asynccontextmanager
+async def running(
+    folder: Path, *arguments: str, command: str = "dev", event_key: str = NO_EVENT_KEY, signing_key: str | None = None
+) -> AsyncGenerator[Fleet, None]:
+    """A fleet on a server of its own. With keys, what it is started with goes to the apps too."""
+    if signing_key is not None:
+        arguments = (*arguments, "--event-key", event_key, "--signing-key", signing_key)
+    server = Server(folder, *arguments, command=command)
+    server.start()
+    with provider() as provider_url:
+        async with (
+            Client(server.url, event_key=event_key, signing_key=signing_key) as client,
+            aiohttp.ClientSession() as http,
+        ):
+            fleet = Fleet(server, folder, client, http, provider_url)
+            if signing_key is not None:
+                fleet.environment = {
+                    "INNGEST_DEV": "0",
+                    "INNGEST_BASE_URL": server.url,
+                    "INNGEST_EVENT_KEY": event_key,
+                    "INNGEST_SIGNING_KEY": signing_key,
+                }
+            try:
+                yield fleet
+            finally:
+                fleet.stop()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import httpx2
-import uvicorn
 from starlette.types import ASGIApp
 
 from perdure.cli.serving import _Server, _uvicorn_config, bind
@@ -19,16 +17,22 @@ from tests.support.wire import Wire, serving
 class Served:
     """A node and where it is served."""
 
-    def __init__(self, wire: Wire, http: httpx2.AsyncClient, address: str, server: uvicorn.Server) -> None:
+    def __init__(self, wire: Wire, http: httpx2.AsyncClient, address: str, server: _Server) -> None:
         self.wire = wire
         self.node = wire.node
         self.http = http
         self.address = address
         """Host and port."""
-        self.server = server
+        self._server = server
 
     def ws(self, path: str) -> str:
         return f"ws://{self.address}{path}"
+
+    async def stop(self) -> None:
+        """Stops serving, as at a signal; harmless when it has been stopped already."""
+        if self._server.started:
+            self._server.started = False
+            await self._server.shutdown()
 
 
 @asynccontextmanager
@@ -37,11 +41,13 @@ async def served(make: Callable[[Node], ASGIApp] = make_app) -> AsyncGenerator[S
     async with serving() as wire:
         listener = bind("127.0.0.1", 0)
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        server = _Server(_uvicorn_config(make(wire.node)), wire.node)
-        task = asyncio.create_task(server.serve([listener]))
-        while not server.started:
-            await asyncio.sleep(0)
+        config = _uvicorn_config(make(wire.node))
+        config.load()
+        server = _Server(config, wire.node)
+        # Without the loop that waits for signals, which looks ten times a second.
+        server.lifespan = config.lifespan_class(config)
+        await server.startup([listener])
         async with httpx2.AsyncClient(base_url=f"http://{address}") as http:
-            yield Served(wire, http, address, server)
-        server.should_exit = True
-        await task
+            started = Served(wire, http, address, server)
+            yield started
+        await started.stop()

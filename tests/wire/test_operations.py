@@ -238,7 +238,7 @@ async def test_an_event(wire: Wire) -> None:
         ({"name": "inngest/x"}, "invalid_field_format", "event name is reserved for internal use: inngest/x"),
         ({"name": "x", "ts": "soon"}, "invalid_field_format", "ts must be a whole number of milliseconds"),
         ({"name": "x", "ts": "1"}, "invalid_field_format", "timestamp is before Jan 1, 1980"),
-        ({"name": "x", "bogus": 1}, "api_error", "unknown field 'bogus'; an event has data, id, name, ts, user, v"),
+        ({"name": "x", "bogus": 1}, "api_error", "unknown field 'bogus'; known are data, id, name, ts, user, v"),
         ([{"name": "x"}], "api_error", "request body must be a JSON object"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Realtime over sockets: what subscribers hear, what publishers are told, and who may listen.
+"""Realtime over sockets: what subscribers hear, and what publishers are told.
 
 The frames are compared with what a server of the protocol was seen to send.
 """
@@ -6,161 +6,25 @@ The frames are compared with what a server of the protocol was seen to send.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator
 
 import httpx2
 import pytest
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.typing import Origin
 
 from perdure.bus.realtime import TOO_SLOW, Hub
-from perdure.model.keys import EventKey, Keys, SigningKey
-from perdure.server import Guard, make_app
-from perdure.server.realtime import issue_token, read_token
-from perdure.server.tokens import Claims, sign
+from perdure.server.realtime.events import Timing
+from perdure.server.realtime.events import event_stream as stream_of
 from perdure.wire.realtime import MAX_MESSAGE_BYTES, MAX_STREAM_BYTES, Topic
+from tests.support.realtime import ENVIRONMENT, RUN, connect, event_stream, frame, listening, token
 from tests.support.sockets import Served, served
-
-ENVIRONMENT = "00000000-0000-4000-b000-000000000000"
-DEVELOPMENT = b"dev-mode-is-not-secret"
-SIGNING = "signkey-prod-" + "0123456789abcdef" * 4
-RUN = "01M812G5DBRMY8JK6C1F20EN4A"
 
 
 @pytest.fixture
 async def server() -> AsyncGenerator[Served, None]:
     async with served() as started:
         yield started
-
-
-@pytest.fixture
-async def locked() -> AsyncGenerator[Served, None]:
-    guard = Guard(Keys([EventKey.parse("events")], [SigningKey.parse(SIGNING)]), kind="cloud")
-    async with served(lambda node: make_app(node, guard)) as started:
-        yield started
-
-
-async def token(server: Served, *topics: tuple[str, str], bearer: str = "") -> str:
-    asked = [{"channel": channel, "name": name, "kind": "run"} for channel, name in topics]
-    headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-    response = await server.http.post("/v1/realtime/token", json=asked, headers=headers)
-    assert response.status_code == 201
-    jwt: str = response.json()["jwt"]
-    return jwt
-
-
-def connect(server: Served, jwt: str, **options: Any) -> AbstractAsyncContextManager[ClientConnection]:
-    return connect_socket(server.ws(f"/v1/realtime/connect?token={jwt}"), proxy=None, **options)
-
-
-@asynccontextmanager
-async def listening(server: Served, *topics: tuple[str, str]) -> AsyncGenerator[ClientConnection, None]:
-    async with connect(server, await token(server, *topics)) as socket:
-        yield socket
-
-
-async def frame(socket: ClientConnection) -> dict[str, Any]:
-    text = await socket.recv()
-    assert isinstance(text, str)
-    parsed: dict[str, Any] = json.loads(text)
-    return parsed
-
-
-def claims(jwt: str) -> dict[str, Any]:
-    part = jwt.split(".")[1]
-    parsed: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return parsed
-
-
-# Tokens.
-
-
-async def test_a_token_says_who_made_it_for_what_and_until_when(server: Served) -> None:
-    said = claims(await token(server, ("c", "topic")))
-    now = server.node.clock.now() // 1000
-    assert len(said.pop("jti")) == 26
-    assert said == {
-        "iss": "rt.inngest.com",
-        "sub": "00000000-0000-4000-a000-000000000000",
-        "env": ENVIRONMENT,
-        "iat": now,
-        "exp": now + 60,
-        "topics": [{"kind": "run", "env_id": ENVIRONMENT, "channel": "c", "name": "topic"}],
-        "publish": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (b'{"channel": "c"}', "Invalid request: must provide a list of topics"),
-        (b"", "Invalid request: must provide a list of topics: "),
-        (b'["c"]', "topics[0] must be an object"),
-        (b'[{"channel": "c", "name": ""}]', "topics[0].name must be a string that is not empty"),
-        (b'[{"channel": 1, "name": "t"}]', "topics[0].channel must be a string"),
-        (b'[{"channel": "c", "name": "t", "kind": "event"}]', 'topics[0].kind must be "run"'),
-        (b'[{"channel": "c", "name": "t", "run_id": 1}]', "topics[0].run_id must be a string"),
-        (b"[" + b'{"channel":"c","name":"t"},' * 1000 + b'{"channel":"c","name":"t"}]', "1001 topics are too many"),
-    ],
-)
-async def test_what_is_no_list_of_topics_gets_no_token(server: Served, body: bytes, told: str) -> None:
-    response = await server.http.post("/v1/realtime/token", content=body)
-    assert response.status_code == 400
-    assert response.json()["error"].startswith("Invalid request: must provide a list of topics")
-    assert told in response.json()["error"] and response.json()["status"] == 400
-
-
-def other_token(**changed: Any) -> str:
-    now = 10**12
-    extra = {"env": ENVIRONMENT, "topics": [{"channel": "c", "name": "t"}], **changed}
-    return sign(Claims("rt.inngest.com", "", "", extra), DEVELOPMENT, now=now, lifetime=60_000)
-
-
-TOPIC = Topic("c", "t")
-
-
-def bad_tokens(now: int) -> Iterable[str]:
-    good = issue_token([TOPIC], DEVELOPMENT, now=now, token_id="1")
-    head, body, _ = good.split(".")
-    yield ""
-    yield "nonsense"
-    yield "a.b.c"
-    yield issue_token([TOPIC], b"another secret", now=now, token_id="1")
-    yield issue_token([TOPIC], DEVELOPMENT, now=now - 60_001, token_id="1")
-    yield issue_token([TOPIC], DEVELOPMENT, now=now + 60_000, token_id="1")
-    # Without a signature, as "none" would have it.
-    none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
-    yield f"{none}.{body}."
-    yield f"{head}.{body}."
-    for extra in ({"env": "another"}, {"topics": "all"}, {"topics": [{"channel": "c"}]}):
-        merged = {"env": ENVIRONMENT, "topics": [], **extra}
-        yield sign(Claims("rt.inngest.com", "", "", merged), DEVELOPMENT, now=now, lifetime=60_000)
-    yield sign(Claims("connect.inngest.com", "", "", {"env": ENVIRONMENT}), DEVELOPMENT, now=now, lifetime=60_000)
-
-
-async def test_nobody_listens_without_a_good_token(server: Served) -> None:
-    now = server.node.clock.now()
-    for jwt in bad_tokens(now):
-        with pytest.raises(InvalidStatus) as refused:
-            async with connect(server, jwt):
-                pass
-        assert refused.value.response.status_code == 401
-        body = json.loads(refused.value.response.body or b"")
-        assert body == {"error": "Not authenticated", "data": None, "status": 401}
-        for path in ("sse", "connect"):
-            response = await server.http.get(f"/v1/realtime/{path}", params={"token": jwt})
-            assert (response.status_code, response.json()) == (401, body)
-    with pytest.raises(InvalidStatus):
-        async with connect_socket(server.ws("/v1/realtime/connect"), proxy=None):
-            pass
-    good = issue_token([TOPIC], DEVELOPMENT, now=now, token_id="1")
-    assert (await server.http.get("/v1/realtime/connect", params={"token": good})).status_code == 426
 
 
 # Subscribing.
@@ -176,14 +40,14 @@ async def test_a_subscriber_hears_its_topics_and_no_others(server: Served) -> No
         assert await frame(socket) == {
             "kind": "data",
             "data": {"hello": 1},
-            "created_at": "2026-01-01T00:00:00.000Z",
+            "created_at": "2027-01-15T08:00:00.000Z",
             "channel": "chan",
             "env_id": ENVIRONMENT,
             "topic": "top",
             "run_id": RUN,
         }
         both = publish.format("chan", "top") + "&topic=second&metadata=%7B%22a%22%3A1%7D"
-        await server.http.post(both, json=None)
+        await server.http.post(both, content=b"null")
         heard = [await frame(socket), await frame(socket)]
         assert [(one["topic"], one["data"], one["metadata"]) for one in heard] == [
             ("top", None, {"a": 1}),
@@ -279,24 +143,15 @@ async def test_when_the_server_stops_subscribers_are_told(server: Served) -> Non
     async with connect(server, jwt) as socket:
         async with event_stream(server, jwt) as events:
             assert await anext(events) == b":\n\n"
-            server.server.should_exit = True
+            stopping = asyncio.create_task(server.stop())
             assert [piece async for piece in events] == []
         with pytest.raises(ConnectionClosed) as closed:
             await socket.recv()
         assert closed.value.rcvd is not None and closed.value.rcvd.code in (1001, 1012)
+        await stopping
 
 
 # Event streams.
-
-
-@asynccontextmanager
-async def event_stream(server: Served, jwt: str, **headers: str) -> AsyncGenerator[AsyncIterator[bytes], None]:
-    async with server.http.stream("GET", f"/v1/realtime/sse?token={jwt}", headers=headers) as response:
-        assert response.status_code == 200
-        assert response.headers["content-type"] == "text/event-stream"
-        assert response.headers["cache-control"] == "no-cache"
-        assert response.headers["access-control-allow-origin"] == headers.get("origin", "*")
-        yield response.aiter_raw()
 
 
 async def test_an_event_stream_begins_at_once_and_carries_the_frames(server: Served) -> None:
@@ -393,7 +248,7 @@ async def test_a_stream_is_told_piece_by_piece(server: Served) -> None:
         assert (await published_stream(server, b"hell\xc3", b"\xa9" + b"y" * 1024)).status_code == 200
         start = await frame(socket)
         stream_id = start["data"]
-        common = {"channel": "c2", "topic": "x", "env_id": ENVIRONMENT, "created_at": "2026-01-01T00:00:00.000Z"}
+        common = {"channel": "c2", "topic": "x", "env_id": ENVIRONMENT, "created_at": "2027-01-15T08:00:00.000Z"}
         assert start == {"kind": "datastream-start", "data": stream_id, **common}
         text = ""
         while (heard := await frame(socket))["kind"] == "chunk":
@@ -445,6 +300,7 @@ async def test_a_publisher_that_leaves_ends_its_stream(server: Served) -> None:
         assert (await frame(socket))["kind"] == "datastream-start"
         assert (await frame(socket))["data"] == "hello"
         writer.close()
+        await writer.wait_closed()
         heard = await frame(socket)
         assert (heard["kind"], heard["metadata"]) == (
             "datastream-end",
@@ -452,54 +308,18 @@ async def test_a_publisher_that_leaves_ends_its_stream(server: Served) -> None:
         )
 
 
-# Keys, hosts and origins.
-
-
-async def test_with_keys_tokens_and_publishing_are_for_callers_with_the_signing_key(locked: Served) -> None:
-    for path in ("token", "publish?channel=c&topic=t", "publish/tee?channel=c"):
-        assert (await locked.http.post(f"/v1/realtime/{path}", json=[])).status_code == 401
-    # What is signed with the secret of development is worth nothing here.
-    forged = issue_token([TOPIC], DEVELOPMENT, now=locked.node.clock.now(), token_id="1")
-    with pytest.raises(InvalidStatus) as refused:
-        async with connect(locked, forged):
-            pass
-    assert refused.value.response.status_code == 401
-    assert refused.value.response.headers["x-inngest-server-kind"] == "cloud"
-    bearer = SigningKey.parse(SIGNING).bearer
-    jwt = await token(locked, ("c", "t"), bearer=bearer)
-    async with connect(locked, jwt, origin=Origin("https://shop.example")) as socket:
-        headers = {"authorization": f"Bearer {bearer}"}
-        published = await locked.http.post("/v1/realtime/publish?channel=c&topic=t", json=1, headers=headers)
-        assert published.status_code == 200
-        assert (await frame(socket))["data"] == 1
-    async with event_stream(locked, jwt) as events:
-        assert await anext(events) == b":\n\n"
-
-
-@pytest.mark.parametrize(("path", "locked_status"), [("/v1/events", 401), ("/no/such/socket", 401), ("/", 401)])
-async def test_no_other_path_takes_a_websocket(server: Served, locked: Served, path: str, locked_status: int) -> None:
-    for started, status in ((server, 403), (locked, locked_status)):
-        with pytest.raises(InvalidStatus) as refused:
-            async with connect_socket(started.ws(path), proxy=None):
-                pass
-        assert refused.value.response.status_code == status
-
-
-async def test_a_local_server_takes_no_websocket_under_a_foreign_name() -> None:
-    async with served(lambda node: make_app(node, Guard(local_only=True))) as server:
-        jwt = await token(server, ("c", "t"))
-        async with connect(server, jwt):
-            pass
-        for address in ("rebound.example:8288", "192.168.1.7"):
-            with pytest.raises(InvalidStatus) as refused:
-                await connect_under(server, jwt, address)
-            assert refused.value.response.status_code == 403
-
-
-async def connect_under(server: Served, jwt: str, name: str) -> None:
-    host, port = server.address.split(":")
-    async with connect_socket(f"ws://{name}/v1/realtime/connect?token={jwt}", proxy=None, host=host, port=int(port)):
-        pass
+async def test_a_quiet_event_stream_is_kept_alive_and_ends_in_time() -> None:
+    hub = Hub(now=lambda: 0, new_id=lambda: "s")
+    with hub.subscribed([Topic("c", "t"), Topic("c", "$stream")]) as subscription:
+        events = stream_of(subscription, Timing(keepalive=0.001, longest=60))
+        assert [await anext(events), await anext(events), await anext(events)] == [b":\n\n"] * 3
+        # Between the pieces of an event there is no place for a comment.
+        hub.tee("c", b"data: 1")
+        assert await anext(events) == b"data: 1"
+        asyncio.get_running_loop().call_later(0.02, hub.tee, "c", b"2\n\n")
+        assert [await anext(events), await anext(events)] == [b"2\n\n", b":\n\n"]
+        short = stream_of(subscription, Timing(keepalive=60, longest=0.001))
+        assert [piece async for piece in short] == [b":\n\n", b":\n\n"]
 
 
 async def test_a_defect_in_a_socket_closes_it_and_is_logged(
@@ -520,23 +340,3 @@ async def test_a_defect_in_a_socket_closes_it_and_is_logged(
         async with connect(server, await token(server, ("c", "t"))):
             pass
     assert refused.value.response.status_code == 500
-
-
-async def test_handshakes_are_counted(server: Served) -> None:
-    async with listening(server, ("c", "t")) as socket:
-        server.node.realtime.publish("c", "t", 1)
-        await frame(socket)
-    with pytest.raises(InvalidStatus):
-        async with connect(server, "bad"):
-            pass
-    counted = 0
-    while not counted:
-        exposed = (await server.http.get("/metrics")).text
-        counted = exposed.count('perdure_http_requests_total{area="/v1",method="GET",status="101"} 1.0')
-    assert 'perdure_http_requests_total{area="/v1",method="GET",status="401"} 1.0' in exposed
-
-
-def test_a_token_is_read_as_it_was_issued() -> None:
-    topics = [Topic("c", "t"), Topic("c", "u", run_id=RUN)]
-    jwt = issue_token(topics, DEVELOPMENT, now=10**12, token_id="1")
-    assert read_token(jwt, DEVELOPMENT, now=10**12 + 59_999) == topics

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from perdure.engine import replays, views
 from perdure.model.errors import StoreError
+from perdure.model.ids import step_hash
 from perdure.model.json import Json
 from tests.support.wire import Wire
 
@@ -270,3 +272,142 @@ async def test_the_server_can_be_mounted(wire: Wire) -> None:
         assert (await http.post("/e/key", json={"name": "x"})).status_code == 200
         assert len((await http.get("/v1/events")).json()["data"]) == 1
         assert (await http.get("/v2/nope")).json() == {"errors": [{"code": "api_error", "message": "Not Found"}]}
+
+
+async def test_runs_are_listed(wire: Wire) -> None:
+    plain = [await wire.start("t/plain", {"n": n}) for n in range(3)]
+    waiting = await wire.start("t/wait")
+
+    async def listed(query: str) -> list[str]:
+        return [run["run_id"] for run in (await get(wire, f"/v1/runs?{query}"))["data"]]
+
+    first = await get(wire, "/v1/runs?limit=2")
+    assert [run["run_id"] for run in first["data"]] == [waiting, plain[2]]
+    assert first["data"][1]["output"] == {"got": {"n": 2}}
+    assert first["page"] == {"cursor": plain[2], "hasMore": True, "limit": 2}
+    assert await listed(f"cursor={first['page']['cursor']}") == [plain[1], plain[0]]
+    assert await listed("status=running&order=ASC") == await listed("function_id=waiter") == [waiting]
+    assert await listed("app_id=shop&function_id=plain&order=asc") == plain
+    assert await listed("app_id=other") == await listed("from=2030-01-01T00:00:00Z") == []
+    assert (await get(wire, "/v1/runs?status=ODD", 400))["error"] == "Status is invalid"
+
+
+async def test_cancellations_in_bulk_are_kept(wire: Wire) -> None:
+    orders: list[Json] = []
+    for _ in range(3):
+        response = await wire.http.post("/v1/cancellations", json={"function_id": "waiter", "if": "event.data.k == 1"})
+        orders.append(response.json()["data"])
+        await wire.clock.advance("1s")
+    assert (await get(wire, "/v1/cancellations"))["data"] == orders[::-1]
+    assert orders[0]["created_at"] == orders[0]["started_before"] == "2027-01-15T08:00:00.000Z"
+    following = await get(wire, f"/v1/cancellations?limit=1&cursor={orders[1]['id']}")
+    assert following["data"] == [orders[0]]
+    gone = await wire.http.delete(f"/v1/cancellations/{orders[1]['id']}")
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert (await get(wire, "/v1/cancellations"))["data"] == [orders[2], orders[0]]
+    again = await wire.http.delete(f"/v1/cancellations/{orders[1]['id']}")
+    assert again.status_code == again.json()["status"] == 404
+    assert (await wire.http.delete("/v1/cancellations/zzz")).json()["error"] == "Invalid cancellation ID: zzz"
+    assert (await get(wire, "/v1/cancellations?cursor=x", 400))["error"] == "Invalid cursor query parameter"
+
+
+def note(kind: str, op: str | None = None, **values: Json) -> Json:
+    return {"kind": kind, "values": values} | ({"op": op} if op else {})
+
+
+async def test_metadata_is_shown_in_the_trace(wire: Wire) -> None:
+    run_id = await wire.start("t/flaky")
+
+    async def attach(*notes: Json, **target: Json) -> None:
+        response = await wire.http.post(f"/v1/runs/{run_id}/metadata", json={"target": target, "metadata": list(notes)})
+        assert (response.status_code, response.content) == (200, b"")
+
+    async def spans() -> Json:
+        return (await get(wire, f"/v2/runs/{run_id}/trace"))["data"]["rootSpan"]
+
+    await attach(note("userland.x", a=1, b="two"))
+    await attach(note("userland.x", a={"n": [1]}), note("userland.y", z=None))
+    assert (await spans())["metadata"] == [
+        {
+            "scope": "run",
+            "kind": "userland.x",
+            "values": {"a": '{"n":[1]}', "b": "two"},
+            "updatedAt": "2027-01-15T08:00:00.000Z",
+        },
+        {"scope": "run", "kind": "userland.y", "values": {"z": "null"}, "updatedAt": "2027-01-15T08:00:00.000Z"},
+    ]
+    await wire.clock.advance("10s")
+    attempt = (await spans())["children"][0]["children"][0]["id"]
+    await attach(note("userland.step", n=1), step_id="try", step_index=0, step_attempt=1)
+    await attach(note("userland.step", m=2), step_id=step_hash("try"))
+    await attach(note("userland.attempt", n=2), span_id=attempt)
+    root = await spans()
+    assert root["children"][0]["metadata"][0]["values"] == {"n": "1", "m": "2"}
+    assert root["children"][0]["metadata"][0]["scope"] == "step"
+    assert root["children"][0]["children"][0]["metadata"][0]["kind"] == "userland.attempt"
+    await attach(note("userland.x", "delete", a=None), note("userland.y", "set", only=1))
+    assert [each["values"] for each in (await spans())["metadata"]] == [{"b": "two"}, {"only": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ({}, 400, "request body: Object missing required field `metadata`"),
+        ([], 400, "request body: "),
+        ({"metadata": [note("k")], "target": {"step_index": -1}}, 400, "step_index must not be negative"),
+        ({"metadata": [note("")]}, 400, "metadata kind and scope must have 1 to 128 characters"),
+        ({"metadata": [note("k", "grow")]}, 400, "request body: Invalid enum value 'grow'"),
+        ({"metadata": [note("k", x="x" * 66_000)]}, 413, "the metadata of one target is limited to 65536 bytes"),
+        ({"metadata": [note("k", x="x" * 3_000_000)]}, 413, "request body is larger than"),
+    ],
+)
+async def test_metadata_that_is_refused(wire: Wire, body: Json, status: int, error: str) -> None:
+    run_id = await wire.start("t/plain")
+    response = await wire.http.post(f"/v1/runs/{run_id}/metadata", json=body)
+    assert response.status_code == response.json()["status"] == status
+    assert response.json()["error"].startswith(error)
+    assert "metadata" not in (await get(wire, f"/v2/runs/{run_id}/trace"))["data"]["rootSpan"]
+
+
+async def test_the_metadata_of_a_run_is_limited(wire: Wire) -> None:
+    run_id = await wire.start("t/plain")
+    statuses = [
+        (
+            await wire.http.post(
+                f"/v1/runs/{run_id}/metadata",
+                json={"target": {"step_id": f"s{n}"}, "metadata": [note("k", x="x" * 65_000)]},
+            )
+        ).status_code
+        for n in range(17)
+    ]
+    assert statuses == [200] * 16 + [413]
+    missing = await wire.http.post(f"/v1/runs/{UNKNOWN}/metadata", json={"metadata": []})
+    assert (missing.status_code, missing.json()["error"]) == (404, f"Unable to load function run: {UNKNOWN}")
+
+
+async def test_traces_of_apps_are_taken(wire: Wire) -> None:
+    response = await wire.http.post("/v1/traces/userland", content=b"\x0a\x00 protobuf, for all we know")
+    assert (response.status_code, response.json()) == (200, {})
+
+
+async def test_what_only_the_hosted_service_has(wire: Wire) -> None:
+    assert (await get(wire, "/v1/prom/dev", 501))["status"] == 501
+    for path in ("/v1/webhooks", "/v1/webhooks/x"):
+        assert (await get(wire, path, 404))["error"] == "Not Found"
+
+
+async def test_orders_and_metadata_go_with_time(wire: Wire) -> None:
+    run_id = await wire.start("t/plain")
+    await wire.http.post(f"/v1/runs/{run_id}/metadata", json={"metadata": [note("k", x=1)]})
+    await wire.http.post("/v1/cancellations", json={"function_id": "waiter"})
+    await wire.node.replay("shop-plain", id="monday")
+    await wire.clock.advance("29d")
+    await wire.node.sweeper.collect()
+    await get(wire, f"/v1/runs/{run_id}", 404)
+    assert await wire.node.view(lambda: views.metadata_of_run(run_id)) == []
+    assert len((await get(wire, "/v1/cancellations"))["data"]) == 1
+    assert await wire.node.view(lambda: replays.find("monday")) is not None
+    await wire.clock.advance("2d")
+    await wire.node.sweeper.collect()
+    assert (await get(wire, "/v1/cancellations"))["data"] == []
+    assert await wire.node.view(lambda: replays.find("monday")) is None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from perdure import App, Context, on
+from perdure.engine.schedule import accept
+from perdure.model.event import DEFERRED_SCHEDULE, Event, StoredEvent
 from perdure.model.ids import step_hash
-from perdure.model.json import Json
+from perdure.model.json import Json, encode
 from tests.support.wire import Wire
 
 UNKNOWN = "01M811P18277Y0AMMWSQ8QVTTA"
@@ -176,3 +179,179 @@ async def test_an_event_that_was_waited_for_is_the_output(wire: Wire) -> None:
     await wire.node.settle()
     approval = (await root(wire, run_id))["children"][1]
     assert approval["status"] == "COMPLETED" and approval["output"]["data"] == {"by": "me"}
+
+
+async def test_the_runs_of_an_event_are_paged(wire: Wire) -> None:
+    event_id = (await wire.send({"name": "t/plain"})).json()["ids"][0]
+    await wire.node.settle()
+    run_id = (await get(wire, f"/v2/events/{event_id}/runs"))["data"][0]["id"]
+    # Reruns are runs of the same event.
+    for _ in range(2):
+        await wire.http.post(f"/v2/runs/{run_id}/rerun")
+    found: list[str] = []
+    query = "limit=2"
+    while True:
+        body = await get(wire, f"/v2/events/{event_id}/runs?{query}")
+        found += [run["id"] for run in body["data"]]
+        if not body["page"].get("hasMore"):
+            break
+        query = f"limit=2&cursor={body['page']['cursor']}"
+    assert len(found) == 3 and found == sorted(found) and found[0] == run_id
+    bad = await get(wire, f"/v2/events/{event_id}/runs?cursor=x", 400)
+    assert bad["errors"][0]["message"] == "Cursor is invalid"
+
+
+async def test_scores(wire: Wire) -> None:
+    run_id = await wire.start("t/two")
+    path = f"/v2/runs/{run_id}/scores"
+    scores = [
+        {"name": "helpful", "value": 0.5},
+        {"name": "kind", "value": True},
+        {"name": "a", "value": 1, "stepId": "a"},
+    ]
+    response = await wire.http.post(path, json=scores)
+    assert (response.status_code, response.json()["data"]) == (200, scores)
+    span = (await get(wire, f"/v2/runs/{run_id}/trace"))["data"]["rootSpan"]
+    assert span["metadata"][0]["values"] == {"helpful": "0.5", "kind": "true"}
+    assert span["children"][0]["metadata"][0]["values"] == {"a": "1"}
+    for body in (
+        {"name": "q", "value": 1},
+        [{"name": "", "value": 1}],
+        [{"name": "q"}],
+        [{"name": "q", "value": 1, "stepId": ""}],
+        None,
+    ):
+        refused = await wire.http.post(path, json=body)
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, "invalid_field_format")
+    missing = await wire.http.post(f"/v2/runs/{UNKNOWN}/scores", json=scores)
+    assert missing.status_code == 404
+
+
+async def test_the_account_and_its_environment(wire: Wire) -> None:
+    account = (await get(wire, "/v2/account"))["data"]
+    assert account["id"] == "00000000-0000-4000-a000-000000000000" and "@" in account["email"]
+    (only,) = (await get(wire, "/api/v2/envs"))["data"]
+    assert (only["name"], only["type"]) == ("dev", "TEST")
+    for path in ("/v2/keys/events", "/v2/keys/signing"):
+        body = await get(wire, path)
+        assert (body["data"], body["page"]) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v2/envs"),
+        ("PATCH", "/v2/envs/x"),
+        ("POST", "/api/v2/partner/accounts"),
+        ("GET", "/v2/sandboxes"),
+        ("DELETE", "/v2/sandboxes/1/files"),
+        ("GET", "/v2/insights/queries"),
+    ],
+)
+async def test_what_only_the_hosted_service_has(wire: Wire, method: str, path: str) -> None:
+    response = await wire.http.request(method, path)
+    assert (response.status_code, response.json()["errors"][0]["code"]) == (501, "not_implemented")
+
+
+async def test_webhooks_are_not_kept(wire: Wire) -> None:
+    for method in ("GET", "POST"):
+        response = await wire.http.request(method, "/v2/env/webhooks")
+        assert response.status_code == 400
+        assert response.json()["errors"] == [{"code": "missing_field", "message": "X-Inngest-Env header is required"}]
+        response = await wire.http.request(method, "/v2/env/webhooks", headers={"x-inngest-env": "dev"})
+        assert (response.status_code, response.json()["errors"][0]["code"]) == (501, "not_implemented")
+
+
+async def test_a_wrong_method_is_told_the_right_ones(wire: Wire) -> None:
+    response = await wire.http.delete("/v2/env/webhooks")
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+    assert (await wire.http.head("/v2/runs")).status_code == 200
+
+
+async def test_fields_that_nobody_reads_are_refused(wire: Wire) -> None:
+    run_id = await wire.start("t/two")
+    for path, body, field in (
+        (f"/v2/runs/{run_id}/rerun", {"from_step": "a"}, "from_step"),
+        (f"/v2/runs/{run_id}/rerun", {"fromStep": {"stepId": "a", "inputs": []}}, "fromStep.inputs"),
+        (f"/v2/runs/{run_id}/cancel", {"why": 1}, "why"),
+        ("/v2/apps/shop/functions/plain/invoke", {"data": {}, "user": {}}, "user"),
+        ("/v2/apps/shop/functions/plain/pause", {"until": 1}, "until"),
+    ):
+        response = await wire.http.post(path, json=body)
+        assert response.status_code == 400, response.text
+        assert response.json()["errors"][0]["message"].startswith(f"unknown field {field!r}; known are ")
+
+
+async def test_the_operations(wire: Wire) -> None:
+    operations = (await get(wire, "/v2/operations"))["data"]["operations"]
+    by_id = {operation["id"]: operation for operation in operations}
+    assert by_id["GetFunctionRun"] == {
+        "id": "GetFunctionRun",
+        "summary": "Get a run",
+        "description": "Shows one run: where it stands, its times, and with includeOutput its result.",
+        "http": {"method": "GET", "path": "/runs/{run_id}"},
+        "cli": {"command": "get-function-run"},
+        "mcp": {
+            "name": "get_run",
+            "title": "Get a run",
+            "description": "Shows one run: where it stands, its times, and with includeOutput its result.",
+            "inputSchema": {
+                "type": "object",
+                "properties": {
+                    "runId": {
+                        "type": "string",
+                        "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$",
+                        "description": "The id of the run.",
+                    },
+                    "includeOutput": {
+                        "type": "boolean",
+                        "description": "Whether to show what went in and came out.",
+                    },
+                },
+                "required": ["runId"],
+                "additionalProperties": False,
+            },
+            "annotations": {
+                "readOnlyHint": True,
+                "destructiveHint": False,
+                "idempotentHint": True,
+                "openWorldHint": False,
+            },
+        },
+    }
+    assert by_id["CancelRun"]["mcp"]["annotations"]["destructiveHint"] is True
+    assert set(by_id["InvokeFunction"]["mcp"]["inputSchema"]["properties"]) == {
+        "appId",
+        "functionId",
+        "data",
+        "idempotencyKey",
+    }
+    # A tool's schema stands alone.
+    assert "$ref" not in encode(operations).decode()
+    tools = {operation["mcp"]["name"] for operation in operations if "mcp" in operation}
+    assert tools >= {
+        "health", "get_run", "list_runs", "list_function_runs", "get_event_runs", "rerun", "cancel_run", "get_app",
+        "get_apps", "get_run_trace", "get_function", "list_functions", "invoke_function", "send_event",
+    }  # fmt: skip
+
+
+async def test_runs_that_others_deferred(wire: Wire) -> None:
+    app = App("later")
+
+    @app.function("tidy", trigger=on(DEFERRED_SCHEDULE, if_="event.data._inngest.fn_slug == 'later-tidy'"))
+    async def tidy(ctx: Context) -> None: ...
+
+    await wire.node.register(app)
+    other = await wire.start("t/plain")
+    now = wire.clock.now()
+    event = Event(name=DEFERRED_SCHEDULE, data={"_inngest": {"fn_slug": "later-tidy"}}, id=UNKNOWN, ts=now)
+    (deferred,) = await wire.node.decide(accept, StoredEvent(UNKNOWN, event, now, internal=True))
+    await wire.node.settle()
+    for query, expected in (
+        ("isDeferred=true", [deferred]),
+        ("isDeferred=false", [other]),
+        ("isDeferred=&appId=later", [deferred]),
+    ):
+        assert [run["id"] for run in (await get(wire, f"/v2/runs?{query}"))["data"]] == expected
+    assert (await get(wire, "/v2/runs?isDeferred=perhaps", 400))["errors"][0]["code"] == "invalid_field_format"

@@ -77,6 +77,8 @@ class Asker:
                 return Answer(response.status, found, await _read(response))
         except TimeoutError as error:
             raise OSError(f"it did not answer within {timeout:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise OSError(error.strerror or str(error)) from error
         except (aiohttp.ClientError, ValueError) as error:
             raise OSError(str(error) or type(error).__name__) from error
 

@@ -7,6 +7,7 @@ does not know the path, which its log may show: it is asked less and less often.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 from perdure.apps.asking import Asker
@@ -64,5 +65,7 @@ async def _is_open(port: int) -> bool:
         except (OSError, TimeoutError):
             continue
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
         return True
     return False

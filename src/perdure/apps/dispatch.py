@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,9 @@ from perdure.wire.connect import ExecutorRequest, Kind, frame
 from perdure.wire.identity import ACCOUNT_ID, ENVIRONMENT_ID, uuid_of
 
 _log = logging.getLogger("perdure.connect")
+
+NOT_CARRIED: Final = frozenset({"connect_no_healthy_connection", "connect_gateway_closing"})
+"""The codes of calls that no worker got: no attempt was made, the run waits."""
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -68,7 +72,7 @@ class Dispatch:
         self._waiting: dict[str, _Request] = {}
         self._unserved_since: dict[str, int] = {}
         self._turn = 0
-        self._emptied = asyncio.Event()
+        self._lessened = asyncio.Event()
         self._closing = False
 
     async def call(self, call: Call) -> Reply:
@@ -128,12 +132,20 @@ class Dispatch:
             request = self._requests.get(request_id)
             if request is not None and not request.acknowledged:
                 self._take_back(request)
+        self._lessened.set()
 
     def served(self, gained: frozenset[str], lost: frozenset[str]) -> None:
         """Workers began, or ceased, to serve functions."""
         self._unserved_since.update(dict.fromkeys(lost, self._clock.now()))
         for function_id in gained:
             self._unserved_since.pop(function_id, None)
+
+    def relieve(self) -> None:
+        """Somebody new is there: it gets what was sent to those who have said nothing since."""
+        silent = [worker for worker in self._workers.values() if worker.silent]
+        for request in [self._requests[request_id] for worker in silent for request_id in worker.requests]:
+            if self._is_overdue(request) and self._choose(request.call.function_id) is not None:
+                self._take_back(request)
 
     def pump(self) -> None:
         """Gives out what waits, the oldest first, to whoever has room."""
@@ -153,12 +165,13 @@ class Dispatch:
             self._fail(request, _closing())
         try:
             async with asyncio.timeout(within):
-                while self._requests:
-                    self._emptied.clear()
-                    await self._emptied.wait()
+                # An answer of a worker that is not connected could only be posted; the end does not wait for that.
+                while any(self._is_with_worker(request) for request in self._requests.values()):
+                    self._lessened.clear()
+                    await self._lessened.wait()
         except TimeoutError:
-            return len(self._requests)
-        return 0
+            pass
+        return len(self._requests)
 
     def abandon(self) -> None:
         """Fails every call that is left."""
@@ -239,8 +252,7 @@ class Dispatch:
         if request.worker is not None:
             request.worker.requests.discard(request_id)
             self.pump()
-        if not self._requests:
-            self._emptied.set()
+        self._lessened.set()
 
     def _fail(self, request: _Request, error: CallError) -> None:
         if not request.future.done():
@@ -283,6 +295,12 @@ class Dispatch:
                 return
             # Nobody else could do it, and it may have begun: it keeps the call until its lease ends.
         self._arm(request)
+
+    def _is_overdue(self, request: _Request) -> bool:
+        return not request.acknowledged and self._clock.now() >= request.since + self._waits.acknowledge
+
+    def _is_with_worker(self, request: _Request) -> bool:
+        return request.worker is not None and request.worker.state != ConnectionState.DISCONNECTED
 
     def _is_served(self, function_id: str) -> bool:
         """Whether a worker would do it, if it had room."""

@@ -82,9 +82,13 @@ class Gateway:
             response = await self._fetcher.fetch(request)
             data = _response(response) if op_kind == GATEWAY else answer(response, self._now())
         except AIGatewayError as error:
-            raise _refused(error, secrets, self._now()) from None
+            error.conceal(secrets)
+            raise _refused(error, self._now()) from None
         except OSError as error:
-            final = isinstance(error, AddressRefusedError | AnswerTooLargeError)
+            # A URL that cannot be called is an error of the client, and of a value.
+            final = isinstance(error, AddressRefusedError | AnswerTooLargeError) or isinstance(
+                error.__cause__, ValueError
+            )
             raise _failure(op_kind, conceal(str(error), secrets), no_retry=final) from None
         except ValueError as error:
             # A method, URL or header that HTTP does not know.
@@ -145,8 +149,9 @@ def _problem(opts: dict[str, Json]) -> str | None:
     if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
         return "url: must be a text that begins with http:// or https://"
     try:
-        if not urlsplit(url).hostname:
-            return "url: names no host"
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0:
+            return "url: names no host and port to call"
     except ValueError as error:
         return f"url: {error}"
     if not isinstance(opts["auth_key"], str):
@@ -202,13 +207,13 @@ def _canonical(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
-def _refused(error: AIGatewayError, secrets: list[str], now: int) -> GatewayFailure:
-    body = conceal(error.body, secrets)[:_SHOWN]
+def _refused(error: AIGatewayError, now: int) -> GatewayFailure:
+    body = error.body[:_SHOWN]
     try:
         data = decode(body)
     except InvalidJsonError:
         data = body
-    info = ErrorInfo("AIGatewayError", conceal(str(error), secrets), stack=body, data=data)
+    info = ErrorInfo("AIGatewayError", str(error), stack=body, data=data)
     return GatewayFailure(info, error.millis(now) if isinstance(error, RetryAfterError) else None)
 
 

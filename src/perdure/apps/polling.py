@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from perdure.apps.asking import Asker
 from perdure.apps.discovery import Discovery
 from perdure.apps.registry import Registry
+from perdure.apps.settings import Polling
 from perdure.apps.syncing import Outcome, Syncer
 from perdure.model.errors import StoreError
 
@@ -31,17 +30,6 @@ _FIRST: Final = 1.0
 
 
 _SCAN_EVERY: Final = 5.0
-
-
-class Polling(msgspec.Struct, frozen=True):
-    """What is polled: `urls` that were named, known apps every `interval` seconds (0: never), and, with `discovery`,
-    the usual ports of this machine until an app has registered. `port` is the server's own."""
-
-    urls: tuple[str, ...] = ()
-    interval: float = 5.0
-    discovery: bool = False
-    port: int = 0
-    app_port: str = ""
 
 
 class _Target:
@@ -69,6 +57,7 @@ class Poller:
 
     def start(self) -> None:
         """Begins to ask."""
+        self._registry.polling = self._polling
         for url in self._polling.urls:
             self._registry.add(url)
         loop = asyncio.get_running_loop()

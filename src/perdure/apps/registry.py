@@ -20,9 +20,10 @@ from uuid import UUID
 import msgspec
 
 from perdure.apps.places import same_place
+from perdure.apps.settings import Polling
 from perdure.engine import apps, intake, reads
 from perdure.engine.catalogue import Catalogue, CompiledFunction, compile_function
-from perdure.model.config import FunctionConfig
+from perdure.model.config import FunctionConfig, encode_config
 from perdure.model.errors import ConfigError
 from perdure.model.records import AppMethod, AppRow
 from perdure.runner.residence import Code
@@ -60,7 +61,8 @@ class Registry:
     """The apps on other servers that a node knows.
 
     `code_of` makes the functions of such an app callable. `registering` is the node's lock on changes of its
-    functions, `is_local` says whether an app is one in this process, `entropy` gives the bytes of ids. With
+    functions, `is_local` says whether an app is one in this process, `entropy` gives the bytes of ids. Functions that
+    are not `is_reachable` now (their worker has yet to be ready) are made callable by whoever finds them so. With
     `deny_vulnerable`, SDKs with a known hole are turned away; otherwise the log warns of them.
     """
 
@@ -71,8 +73,11 @@ class Registry:
         registering: asyncio.Lock,
         is_local: Callable[[str], bool],
         entropy: Callable[[int], bytes],
+        is_reachable: Callable[[FunctionConfig], bool] = lambda _: True,
     ) -> None:
         self.deny_vulnerable = False
+        self.polling = Polling(interval=0)
+        """How apps are kept synced, by whoever does it."""
         self.synced_any = False
         """Whether an app has registered since the start."""
         self.changed = asyncio.Event()
@@ -83,6 +88,7 @@ class Registry:
         self._registering = registering
         self._is_local = is_local
         self._entropy = entropy
+        self._is_reachable = is_reachable
         self._rows: dict[str, AppRow] = {}
         self._awaited: dict[str, AppRow] = {}
         self._listeners: list[list[Heard]] = []
@@ -92,7 +98,7 @@ class Registry:
         """Makes callable what is stored. The node calls it when its catalogue is there, before anything runs."""
         self._rows = {row.id: row for row in await self._decider.view(reads.apps)}
         functions = self._decider.catalogue.functions.values()
-        self._runner.use(self._code_of(function.config) for function in functions if function.config.url is not None)
+        self._make_callable(function.config for function in functions if function.config.url is not None)
 
     # What is known.
 
@@ -124,8 +130,7 @@ class Registry:
             app_id, now = registration.app_id, self._decider.clock.now()
             row = self._rows.get(app_id)
             if row is not None and self._is_known(row, registration, method):
-                if row.error is not None:
-                    await self._note(row, None, None)
+                await self.recovered(app_id)
                 return False
             self._check(registration)
             row = AppRow(
@@ -145,21 +150,34 @@ class Registry:
             self._put_in_force(await self._decider.decide(apps.sync, row, configs))
             self._rows[app_id] = row
         self._runner.drop(before - {config.id for config in configs})
-        self._runner.use(self._code_of(config) for config in configs)
+        self._make_callable(configs)
         # What was blocked under the old limits, or waited for its code, competes under the new ones.
         await self._decider.decide(intake.unblock, configs)
         self._report(registration)
         return True
 
     def _is_known(self, row: AppRow, registration: Registration, method: AppMethod) -> bool:
-        in_force = self._ids_of(row.id) == {config.id for config in registration.functions}
-        return row.checksum == registration.checksum and row.method == method and in_force
+        if row.checksum != registration.checksum or row.method != method:
+            return False
+        # A newer perdure may read the same document otherwise; and what is stored may not be in force.
+        functions = self._decider.catalogue.functions.values()
+        known = {each.id: encode_config(each.config) for each in functions if each.app_id == row.id}
+        return known == {config.id: encode_config(config) for config in registration.functions}
 
     def _ids_of(self, app_id: str) -> set[str]:
         return {each.id for each in self._decider.catalogue.functions.values() if each.app_id == app_id}
 
     def _put_in_force(self, functions: Iterable[CompiledFunction]) -> None:
         self._decider.catalogue = Catalogue(functions)
+
+    def _make_callable(self, configs: Iterable[FunctionConfig]) -> None:
+        reachable: list[FunctionConfig] = []
+        for config in configs:
+            if self._is_reachable(config):
+                reachable.append(config)
+            else:
+                self._runner.drop([config.id])
+        self._runner.use(self._code_of(config) for config in reachable)
 
     def _check(self, registration: Registration) -> None:
         """What only the server can know, or needs its expressions and schedules to find out."""
@@ -217,13 +235,14 @@ class Registry:
         """Notes why an app, or an awaited one, could not be synced. The log is told when that changes."""
         row = self.find(name)
         if row is not None and (row.error, row.message) != (code, message):
-            _log.warning("app %s: %s", row.id, message)
+            _log.warning("%s", message if row.id == row.url else f"app {row.id}: {message}")
             await self._note(row, code, message)
 
     async def recovered(self, app_id: str) -> None:
         """Notes that nothing is wrong with an app any more."""
         row = self.find(app_id)
         if row is not None and row.error is not None:
+            _log.info("app %s is back, at %s", app_id, row.url)
             await self._note(row, None, None)
 
     async def _note(self, row: AppRow, code: str | None, message: str | None) -> None:
@@ -266,8 +285,10 @@ class Registry:
             return True
 
     async def hand_over(self, app_id: str) -> None:
-        """An app of this process takes over the functions of one on another server."""
+        """An app of this process takes over the functions of one on another server, before it registers its own."""
         if self._rows.pop(app_id, None) is not None:
+            # Runs of functions that it does not have must not call the other server any more.
+            self._runner.drop(self._ids_of(app_id))
             await self._decider.decide(apps.hand_over, app_id)
 
     # For whoever asks an app to register.

@@ -60,6 +60,8 @@ class Syncer:
             return _unreachable(url, error)
         if in_band.headers.get(headers.SYNC_KIND) == "in_band" and in_band.status == 200:
             return await self._take(url, in_band)
+        if in_band.status == 401:
+            return self._unauthorized(url)
         return self._fault(url, answer)
 
     async def _take(self, url: str, answer: Answer) -> Outcome:
@@ -70,8 +72,8 @@ class Syncer:
             synced = await self._registry.sync(registration)
             if synced.modified:
                 _log.warning(
-                    "app %s did not register here by itself: set INNGEST_DEV (or INNGEST_BASE_URL) of the app to the URL "
-                    "of this server, or the events that it sends will not come here",
+                    "app %s did not register here by itself: set INNGEST_DEV (or INNGEST_BASE_URL) of the app to the "
+                    "URL of this server, or the events that it sends will not come here",
                     synced.app_id,
                 )
         except RegistrationError as error:
@@ -91,7 +93,8 @@ class Syncer:
             text = f"{url} answered 404: is that the path at which the app serves the SDK, such as /api/inngest?"
             return Outcome(error="url_not_found", message=text)
         if answer.status >= 500:
-            text = f"{url} answered {answer.status}{shown}: see the app's log; does it reach this server?"
+            same_key = " with the same signing key" if self._asker.keys is not None else ""
+            text = f"{url} answered {answer.status}{shown}: see the app's log; does it reach this server{same_key}?"
             return Outcome(error="internal_server_error", message=text)
         if not answer.of_sdk:
             text = f"{url} answered {answer.status}, but no SDK did: is that the URL at which the app serves it?"

@@ -8,6 +8,8 @@ is ready serves it: `on_change` tells, so that runs wait for a worker instead of
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -46,6 +48,8 @@ HEARTBEAT = 10 * SECOND
 EXTEND_EVERY = 30 * SECOND
 """How often a worker is asked to extend its leases (ms)."""
 _MISSED_HEARTBEATS = 5
+_PARTING = 1.0
+"""How long workers may take to hear that the server leaves (seconds)."""
 
 _STATUS: dict[int, int] = {Status.NOT_COMPLETED: 206, Status.DONE: 200}
 
@@ -63,6 +67,7 @@ class WorkerPool:
         self._workers: dict[str, Worker] = {}
         self._dispatch = Dispatch(self._workers, clock, entropy, waits or Waits())
         self._served: frozenset[str] = frozenset()
+        self._left = asyncio.Event()
         self._syncs = 0
         self._synced: dict[str, tuple[int, str]] = {}
 
@@ -106,6 +111,7 @@ class WorkerPool:
         if worker.state == ConnectionState.CONNECTED:
             worker.state = ConnectionState.READY
             self._update()
+            self._dispatch.relieve()
 
     def leave(self, worker: Worker) -> None:
         """The connection is gone, which is harmless to hear twice."""
@@ -115,7 +121,8 @@ class WorkerPool:
         worker.state = ConnectionState.DISCONNECTED
         if worker.timer is not None:
             worker.timer.cancel()
-        self._update()
+        self._left.set()
+        self._update(frozenset(worker.functions))
         self._dispatch.lost(worker)
 
     async def close(self, within: float) -> None:
@@ -127,6 +134,12 @@ class WorkerPool:
         for worker in self.workers:
             worker.link.send(frame(Kind.GATEWAY_CLOSING))
             worker.link.close(GOING_AWAY, "connect_gateway_closing")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING):
+                while self._workers:
+                    self._left.clear()
+                    await self._left.wait()
+        for worker in self.workers:
             self.leave(worker)
         self._dispatch.abandon()
 
@@ -219,9 +232,12 @@ class WorkerPool:
         worker.link.close(POLICY_VIOLATION, "CONSECUTIVE_HEARTBEATS_MISSED")
         self.leave(worker)
 
-    def _update(self) -> None:
-        """Somebody came or went: tells which functions are served now, and gives out what waits."""
-        before = self._served
+    def _update(self, given_up: frozenset[str] = frozenset()) -> None:
+        """Somebody came or went: tells which functions are served now, and gives out what waits.
+
+        Those that a worker gives up are told even if it was never ready: they were put in force when it came.
+        """
+        before = self._served | given_up
         ready = [worker for worker in self._workers.values() if worker.state == ConnectionState.READY]
         self._served = frozenset(function_id for worker in ready for function_id in worker.functions)
         gained, lost = self._served - before, before - self._served

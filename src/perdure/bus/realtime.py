@@ -1,12 +1,14 @@
 """Realtime: messages under a channel and a topic, for whoever subscribes right now. Nothing is kept for later.
 
 A frame is encoded once, however many subscribers hear it. A subscriber who does not take what it is sent is given up
-when its backlog is full, and the others do not notice. Everything here belongs to one event loop.
+when its backlog is full, and the others do not notice. Publish from any thread, for plain steps have threads of their
+own; a subscription belongs to the event loop that it was made in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -57,6 +59,8 @@ class Subscription:
 
     def __init__(self, bus: MemoryBus[Message]) -> None:
         self._bus = bus
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._keys: set[str] = set()
         self._backlog: deque[Message] = deque()
         self._bytes = 0
@@ -102,6 +106,14 @@ class Subscription:
         return message
 
     def _hear(self, message: Message) -> None:
+        if threading.get_ident() == self._thread:
+            self._take(message)
+        else:
+            self._loop.call_soon_threadsafe(self._take, message)
+
+    def _take(self, message: Message) -> None:
+        if self.ended.is_set():
+            return
         self._bytes += len(message.body)
         if len(self._backlog) >= MAX_BACKLOG or self._bytes > MAX_BACKLOG_BYTES:
             # A gap would go unnoticed, so it hears nothing more at all.

@@ -23,9 +23,11 @@ _COMMANDS = {
     "run": "Show one run as a timeline.",
     "cancel": "Cancel runs.",
     "rerun": "Start a run once more, from its beginning or from a step.",
+    "replay": "Start the ended runs of a function once more.",
     "functions": "List functions.",
     "pause": "Let a function rest.",
     "resume": "End the pause of a function.",
+    "api": "Call any operation of the server's API.",
     "doctor": "Look for what is wrong with a server or a database file.",
     "gc": "Remove what is past its retention from a database file.",
 }

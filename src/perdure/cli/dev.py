@@ -6,6 +6,8 @@ import ipaddress
 
 import click
 
+from perdure.cli.polling import polling, polling_options
+
 
 @click.command("dev")
 @click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
@@ -25,10 +27,9 @@ import click
 @click.option("--signing-key", metavar="KEY", help="Ask for this key of the API, hex.")
 @click.option("--signing-key-fallback", metavar="KEY", help="Signing key that is accepted too.")
 @click.option("--allow-insecure-host", is_flag=True, help="Listen where other machines can reach it, without keys.")
-# What other development servers of the protocol take: test suites pass them.
-@click.option("--no-discovery", is_flag=True, hidden=True)
-@click.option("--no-poll", is_flag=True, hidden=True)
-@click.option("--tick", hidden=True)
+@click.option("--no-discovery", is_flag=True, help="Do not look for apps on the usual ports of this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Log one JSON object a line, on standard error.")
+@polling_options(5)
 def command(
     apps: tuple[str, ...],
     host: str,
@@ -41,18 +42,23 @@ def command(
     signing_key_fallback: str | None,
     allow_insecure_host: bool,
     no_discovery: bool,
+    as_json: bool,
+    sdk_urls: tuple[str, ...],
+    poll_interval: float,
     no_poll: bool,
-    tick: str | None,
+    deny_vulnerable_sdks: bool,
 ) -> None:
     """Serve apps on this machine: events, REST, metrics, on one port, in one process, with one file.
 
-    MODULE:APP names the app: shop.app:app, or shop/app.py:app, or without :app if the module has only one.
+    MODULE:APP names the app: shop.app:app, or shop/app.py:app, or without :app if the module has only one. Without
+    it, apps that use an SDK of the protocol (INNGEST_DEV=1) register themselves, or are found on the usual ports.
     Functions whose app is not served stay registered; their runs wait. Keys are taken from options alone: what the
     environment holds for production does not lock a server for development.
 
     \b
     perdure dev shop.app:app
     perdure dev shop/app.py --db :memory: --port 8300
+    perdure dev -u http://localhost:3000/api/inngest
     """
     from perdure.cli.credentials import server_keys
 
@@ -70,7 +76,20 @@ def command(
 
     guard = Guard(keys, local_only=keys is None and not allow_insecure_host)
     interval = None if retry_interval is None else max(1, int(retry_interval * 1000))
-    serve(Settings(apps, host, port, db, reload and bool(apps), interval, guard))
+    serve(
+        Settings(
+            apps,
+            host,
+            port,
+            db,
+            reload and bool(apps),
+            interval,
+            guard,
+            log_format="json" if as_json else "text",
+            polling=polling(sdk_urls, poll_interval, no_poll, discovery=not no_discovery),
+            deny_vulnerable_sdks=deny_vulnerable_sdks,
+        )
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -26,11 +26,14 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
+from perdure.apps.asking import Asker
+from perdure.apps.polling import Poller
+from perdure.apps.settings import Polling
 from perdure.cli.functions import triggers_text
 from perdure.cli.loading import load_apps
 from perdure.cli.logs import LogFormat, configure, tell
 from perdure.cli.reloading import Reloader
-from perdure.embedding import make_node
+from perdure.embedding import NodeOptions, make_node
 from perdure.model.config import EventTrigger
 from perdure.model.errors import PerdureError
 from perdure.model.json import Json
@@ -44,12 +47,17 @@ _MAX_FRAME = 16 * 1024 * 1024
 """The largest WebSocket message: the result of a step from a worker, and what surrounds it (bytes)."""
 _PING_EVERY = 15.0
 """How often a WebSocket is asked whether anybody is there (seconds)."""
+_USUAL_PORT = 8288
+"""Where SDKs look for a server for development."""
 _FAREWELL = 1.0
 """How long coroutines that are left may take to end when they are cancelled (seconds)."""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What `perdure dev` or `perdure start` was asked for. `retry_interval` in ms."""
+    """What `perdure dev` or `perdure start` was asked for. `retry_interval` in ms.
+
+    `polling` without the port and $PORT, which are known when the server starts.
+    """
 
     apps: tuple[str, ...]
     host: str
@@ -59,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True):
     retry_interval: int | None
     guard: Guard
     log_format: LogFormat = "text"
+    polling: Polling = Polling()
+    deny_vulnerable_sdks: bool = False
 
     def tell(self, text: str) -> None:
         """Says something to whoever started the server."""
@@ -80,7 +90,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     apps = load_apps(settings.apps)
     # After the user's modules, so that logging is as they set it up, if they did.
     configure(settings.log_format)
-    node = make_node(apps, settings.db, retry_interval=settings.retry_interval)
+    node = make_node(apps, settings.db, **_options(settings))
     try:
         await node.start()
     except PerdureError as error:
@@ -92,14 +102,17 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     server = _Server(_uvicorn_config(make_app(node, settings.guard)), node)
     _install_signals(server, settings)
     serving = asyncio.create_task(server.serve([listener]))
+    poller = _poller(settings, node, listener.getsockname()[1])
     reloading = asyncio.create_task(Reloader(node, settings.apps).watch()) if settings.reload else None
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.005)
         if server.started:
             _print_banner(settings, node, listener.getsockname()[1])
+            poller.start()
         await serving
     finally:
+        await poller.close()
         if reloading is not None:
             reloading.cancel()
             await asyncio.wait([reloading])
@@ -109,6 +122,26 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         await node.stop()
         in_memory = settings.db == MEMORY
         settings.tell(f"stopped; {'what was in memory is gone' if in_memory else 'nothing that was accepted is lost'}")
+
+
+def _options(settings: Settings) -> NodeOptions:
+    # What apps ask a server for production to fetch must not lead into its own network.
+    return {
+        "retry_interval": settings.retry_interval,
+        "keys": settings.guard.keys,
+        "allow_private": settings.guard.kind == b"dev",
+    }
+
+
+def _poller(settings: Settings, node: Node, port: int) -> Poller:
+    """Whoever asks apps on other servers to register. Where an app is named, no others are looked for."""
+    node.registry.deny_vulnerable = settings.deny_vulnerable_sdks
+    discovery = settings.polling.discovery and not settings.apps
+    polling = msgspec.structs.replace(
+        settings.polling, discovery=discovery, port=port, app_port=os.environ.get("PORT", "")
+    )
+    asker = Asker(settings.guard.kind.decode(), settings.guard.keys, node.clock.now)
+    return Poller(node.registry, asker, polling)
 
 
 def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
@@ -129,7 +162,10 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+        return False
+    # uvicorn says so of every WebSocket that was refused with an answer of its own.
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 class _Server(uvicorn.Server):
@@ -140,6 +176,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Subscribers stay for as long as they are served: they would keep the server for the whole time it may take.
         self._node.hang_up()
+        # While workers can still be heard: what they are at counts, and needs not be done again.
+        await self._node.workers.close(_ANSWER_WITHIN)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -239,8 +277,23 @@ def _print_banner(settings: Settings, node: Node, port: int) -> None:
             for trigger in function.config.triggers
         ]
         click.echo(f"{'functions' if position == 0 else '':<10} {function.id}  {triggers_text(triggers)}")
-    if not functions:
-        hint = "the app has none yet: add one with `@app.function(...)`" if settings.apps else "name an app"
-        click.echo(f"functions  none; {hint}" + ("" if settings.apps else ", as in `perdure dev module:app`"))
+    for row in node.registry.apps():
+        click.echo(f"app        {row.id}  {row.url or 'connects by itself'}")
+    if settings.apps and not functions:
+        click.echo("functions  none; the app has none yet: add one with `@app.function(...)`")
+    elif not functions and not node.registry.apps():
+        click.echo(f"functions  none yet: name an app, as in `perdure {_command(settings)} module:app`, or start one")
+        click.echo(f"           that uses an SDK of the protocol; it registers itself{_how(settings, port)}")
     if settings.reload:
         click.echo("reload     on: changed code is imported at once")
+
+
+def _command(settings: Settings) -> str:
+    return "dev" if settings.guard.kind == b"dev" else "start"
+
+
+def _how(settings: Settings, port: int) -> str:
+    """What apps that use an SDK need to find the server."""
+    if settings.guard.kind != b"dev":
+        return ": set INNGEST_BASE_URL and INNGEST_DEV=0, and the keys"
+    return " (INNGEST_DEV=1)" if port == _USUAL_PORT else f" (INNGEST_DEV=http://localhost:{port})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from perdure.cli.logs import LogFormat
+from perdure.cli.polling import polling, polling_options
 
 
 @click.command("start")
@@ -48,6 +49,7 @@ from perdure.cli.logs import LogFormat
     type=click.Choice(["text", "json"]),
     help="json: one object a line, on standard error.",
 )
+@polling_options(0)
 def command(
     apps: tuple[str, ...],
     event_keys: tuple[str, ...],
@@ -57,6 +59,10 @@ def command(
     port: int,
     db: str,
     log_format: LogFormat,
+    sdk_urls: tuple[str, ...],
+    poll_interval: float,
+    no_poll: bool,
+    deny_vulnerable_sdks: bool,
 ) -> None:
     """Serve apps in production: as `perdure dev`, with keys, and without reloading.
 
@@ -80,4 +86,17 @@ def command(
     if "://" in db:
         raise click.UsageError(f"--db {db}: is not a file; this version keeps its data in an SQLite file or :memory:")
     guard = Guard(keys, kind="cloud")
-    serve(Settings(apps, host, port, db, reload=False, retry_interval=None, guard=guard, log_format=log_format))
+    serve(
+        Settings(
+            apps,
+            host,
+            port,
+            db,
+            reload=False,
+            retry_interval=None,
+            guard=guard,
+            log_format=log_format,
+            polling=polling(sdk_urls, poll_interval, no_poll, discovery=False),
+            deny_vulnerable_sdks=deny_vulnerable_sdks,
+        )
+    )

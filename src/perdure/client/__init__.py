@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perdure.client.client import Client, EventLike
 from perdure.client.errors import ApiError, ServerUnreachableError
-from perdure.client.shapes import AppRef, FunctionRef, RunInfo, RunPage, Span, TriggerInfo
+from perdure.client.shapes import AppRef, FunctionRef, ReplayInfo, RunInfo, RunPage, Span, TriggerInfo
 
 __all__ = [
     "ApiError",
@@ -12,6 +12,7 @@ __all__ = [
     "Client",
     "EventLike",
     "FunctionRef",
+    "ReplayInfo",
     "RunInfo",
     "RunPage",
     "ServerUnreachableError",

@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 
 from perdure.client.errors import ApiError, ServerUnreachableError
-from perdure.client.shapes import RunInfo, RunPage, Span
+from perdure.client.shapes import ReplayInfo, RunInfo, RunPage, Span
 from perdure.model import values
 from perdure.model.event import Event
 from perdure.model.json import InvalidJsonError, Json, decode, encode
@@ -188,7 +188,40 @@ class Client:
         cancelled: int = answer["data"]["cancelled"]
         return cancelled
 
+    async def cancellations(self, *, limit: int = 20, cursor: str | None = None) -> list[dict[str, Json]]:
+        """Cancellations in bulk, newest first; the last one's `id` is the cursor of the next page."""
+        answer = await self._call("GET", "/v1/cancellations", query={"limit": limit, "cursor": cursor})
+        found: list[dict[str, Json]] = answer["data"]
+        return found
+
+    async def replay(
+        self,
+        function: str,
+        *,
+        status: Sequence[str] = ("FAILED",),
+        queued_from: str | None = None,
+        queued_until: str | None = None,
+        id: str | None = None,
+    ) -> ReplayInfo:
+        """Starts the ended runs of a function (a slug or an id within an app) once more.
+
+        Chosen are runs that ended with one of the statuses and were queued in a span of time (RFC 3339, both ends
+        included). `id` makes it idempotent for 30 days: asked for again, it does nothing twice, and goes on where
+        it was interrupted.
+        """
+        given = {"from": queued_from, "until": queued_until, "replayId": id}
+        body = {"status": list(status)} | {key: value for key, value in given.items() if value is not None}
+        path, _ = await self._function(function)
+        return _shaped((await self._call("POST", f"{path}/replay", body))["data"], ReplayInfo)
+
     # The server.
+
+    async def call(self, method: str, path: str, *, query: Mapping[str, Json] | None = None, body: Json = None) -> Json:
+        """Any request to the server's API; returns the JSON of the answer, None where it is empty.
+
+        A list in the query is sent as one parameter for each of its items.
+        """
+        return await self._call(method, path, body, query=query)
 
     async def functions(self) -> list[dict[str, Json]]:
         """The registered functions."""
@@ -244,7 +277,7 @@ class Client:
     ) -> Json:
         if self._session is None:
             raise RuntimeError("the client is not open: use `async with Client() as client:`")
-        params = {key: str(value) for key, value in (query or {}).items() if value is not None}
+        params = [pair for key, value in (query or {}).items() for pair in _pairs(key, value)]
         data = None if body is None else encode(body)
         head = {"content-type": "application/json", **(headers or {})}
         for tried in range(1, tries + 1):
@@ -267,10 +300,21 @@ class Client:
         raise AssertionError("unreachable: the last try returns or raises")
 
 
+def _pairs(key: str, value: Json) -> list[tuple[str, str]]:
+    """A query parameter: none, one, or one for each item of a list."""
+    if isinstance(value, list | tuple):
+        return [pair for item in value for pair in _pairs(key, item)]
+    if value is None:
+        return []
+    return [(key, str(value).lower() if isinstance(value, bool) else str(value))]
+
+
 def _answer(path: str, status: int, content: bytes) -> Json:
     if status == 401:
         which = "event" if path.startswith("/e/") else "signing"
         raise ApiError(status, f"the server does not know the {which} key that was sent, or none was sent")
+    if not content and status < 300:
+        return None
     try:
         body = decode(content)
     except InvalidJsonError as error:

@@ -62,6 +62,16 @@ class RunPage(msgspec.Struct):
     cursor: str | None
 
 
+class ReplayInfo(msgspec.Struct, rename="camel"):
+    """A replay: how many runs it started, and how many could not be started again."""
+
+    id: str
+    run_count: int
+    skipped_count: int
+    created_at: str
+    ended_at: str
+
+
 class Span(msgspec.Struct, rename="camel"):
     """A node of a trace: the run, a step, or an attempt. `step_op` is RUN, SLEEP, WAIT_FOR_EVENT, INVOKE, ..."""
 

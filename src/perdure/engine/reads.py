@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from perdure.engine.turn import Decision, Lease, Read
 from perdure.model.event import Event
-from perdure.model.json import decode
+from perdure.model.json import Json, decode
 from perdure.model.records import AppRow, Attempt, EventRow, FunctionRow, Job, Pause, Run, Step
 
 PAUSE_PATHS = "pause_paths"
@@ -205,9 +205,14 @@ def functions() -> Decision[list[FunctionRow]]:
 def windows(function_id: str) -> Decision[list[Job]]:
     """The open batches and debounce windows of a function."""
     rows = yield Read("windows", (function_id,))
-    return [Job(*row) for row in rows]
+    return _of_function(function_id, rows)
 
 
 def cron_jobs(function_id: str) -> Decision[list[Job]]:
     rows = yield Read("cron_jobs", (function_id,))
-    return [Job(*row) for row in rows]
+    return _of_function(function_id, rows)
+
+
+def _of_function(function_id: str, rows: list[tuple[Json, ...]]) -> list[Job]:
+    # Ids that apps on other servers choose may have colons: "a" must not get the jobs of "a:b".
+    return [job for job in (Job(*row) for row in rows) if job.function_id == function_id]

@@ -42,7 +42,7 @@ class Op(msgspec.Struct, gc=False):
     `id` is the step hash, `name` the id that the user gave. `data` is the encoded result (StepRun), `error` the
     failure (StepError: may be retried; StepFailed: final); where `data` is given as well, it is that failure as JSON,
     as another server reported it. `opts` by op:
-    StepRun/StepError/StepFailed {"type"?: "step.fetch" | "step.ai.wrap", "input"?: any};
+    StepRun/StepError/StepFailed {"type"?: "step.fetch" | "step.ai.wrap" | "step.ai.infer", "input"?: any};
     Sleep {"until": ms}; WaitForEvent {"event", "if"?: text, "timeout": ms}; WaitForSignal {"signal", "timeout": ms,
     "conflict": "fail" | "replace"}; InvokeFunction {"function_id", "data", "user"?, "v"?, "timeout"?: ms};
     SendEvent {"events": [..]}; SendSignal {"signal", "data"}; Gateway {"url", "method", "headers", "body"};

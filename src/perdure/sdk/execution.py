@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from perdure.model import values
-from perdure.model.errors import ErrorInfo, NonRetriableError, PerdureError, StepError
+from perdure.model.errors import ErrorInfo, NonRetriableError, PerdureError, StepError, error_info
 from perdure.model.event import Event
 from perdure.model.ids import step_hash
 from perdure.model.json import Json

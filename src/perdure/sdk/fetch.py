@@ -41,10 +41,11 @@ async def fetch(session: aiohttp.ClientSession, request: FetchRequest) -> FetchR
             skip_auto_headers=("Accept", "Content-Type"),
         ) as response:
             body = await _read(response)
-            headers = {name: ", ".join(response.headers.getall(name)) for name in response.headers}
+            headers = {str(name): ", ".join(response.headers.getall(name)) for name in response.headers}
             return FetchResponse(str(response.url), response.status, headers, body)
     except (aiohttp.ClientError, TimeoutError) as error:
-        if _REFUSAL in str(error):
+        # A name may have several addresses: the refusals are somewhere in what was said of all of them.
+        if isinstance(error, aiohttp.ClientConnectorError) and _REFUSAL in str(error.os_error):
             raise AddressRefusedError() from error
         raise OSError(f"no answer from {request.url}: {_said(error, request)}") from error
 

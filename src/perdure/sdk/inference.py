@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
 
 from perdure.model.errors import PerdureError, RetryAfterError
 from perdure.model.json import InvalidJsonError, Json, decode, encode
-from perdure.sdk.port import FetchRequest, FetchResponse
+from perdure.sdk.port import FetchRequest, FetchResponse, Host
 from perdure.wire.replies import retry_after
 
 REDACTED: Final = "[redacted]"
@@ -116,6 +116,11 @@ class AIGatewayError(PerdureError):
         PerdureError.__init__(self, message)
         self.body = body
 
+    def conceal(self, secrets: list[str]) -> None:
+        """Takes secrets out of what it says."""
+        self.args = (conceal(str(self), secrets),)
+        self.body = conceal(self.body, secrets)
+
 
 class _LaterError(AIGatewayError, RetryAfterError):
     """One whose provider says when to ask again."""
@@ -169,6 +174,18 @@ def answer(response: FetchResponse, now: int) -> bytes:
     message = f"Error making AI request: {host} answered {response.status_code}: {shown or 'nothing'}"
     delay = retry_after({name.lower(): value for name, value in response.headers.items()}, now)
     raise AIGatewayError(message, body) if delay is None else _LaterError(message, body, delay)
+
+
+async def infer(host: Host, request: FetchRequest, key: str) -> Json:
+    """Asks a model from this process. Raises `AIGatewayError`, for having no answer too."""
+    secrets = secrets_of(request.url, key, request.headers)
+    try:
+        return decode(answer(await host.fetch(request), host.now()))
+    except AIGatewayError as error:
+        error.conceal(secrets)
+        raise
+    except OSError as error:
+        raise AIGatewayError(f"Error making AI request: {conceal(str(error), secrets)}") from None
 
 
 def _is_json(text: str) -> bool:

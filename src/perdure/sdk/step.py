@@ -25,6 +25,7 @@ from perdure.sdk.arguments import EventLike, StepArgumentError
 from perdure.sdk.callables import call_kind
 from perdure.sdk.execution import StepCall, current
 from perdure.sdk.function import Function
+from perdure.sdk.inference import Adapter, infer, inference_request
 from perdure.sdk.port import FetchRequest, FetchResponse
 
 P = ParamSpec("P")
@@ -34,6 +35,7 @@ Pending: TypeAlias = Coroutine[Json, Json, T]
 """What a step gives: to be awaited, gathered, or made a task of."""
 
 DEFAULT_FETCH_TIMEOUT = 60
+DEFAULT_INFER_TIMEOUT = 600
 
 
 class Signal(msgspec.Struct):
@@ -51,7 +53,7 @@ class StepOptions(msgspec.Struct, frozen=True):
 
 
 class CallSteps:
-    """The steps that call something: `run`, `fetch`, `ai.wrap`; with the options of `step.with_`."""
+    """The steps that call something: `run`, `fetch`, `ai.wrap`, `ai.infer`; with the options of `step.with_`."""
 
     def __init__(self, options: StepOptions | None = None) -> None:
         self._options = options
@@ -93,7 +95,7 @@ class CallSteps:
         request = _request(id, url, method, headers, body, seconds)
         opts = {"type": "step.fetch", "input": [{"url": url, "method": request.method}]}
         return execution.run_step(
-            self._apply(
+            self.apply(
                 StepCall(execution.claim(id), id, execution.host.fetch, (request,), {}, True, FetchResponse, opts)
             )
         )
@@ -113,9 +115,10 @@ class CallSteps:
             raise StepArgumentError(id, "call", _not_callable(id, call))
         is_async, returns = call_kind(call)
         unit = StepCall(execution.claim(id), id, call, args, kwargs, is_async, returns, opts)
-        return execution.run_step(unit if self._options is None else self._apply(unit))
+        return execution.run_step(unit if self._options is None else self.apply(unit))
 
-    def _apply(self, unit: StepCall) -> StepCall:
+    def apply(self, unit: StepCall) -> StepCall:
+        """The call with these steps' options."""
         options = self._options
         if options is not None:
             unit.timeout = options.timeout
@@ -138,6 +141,39 @@ class AiSteps:
         """`step.run` for a call of a model: its arguments are recorded too, for the trace."""
         inputs = [_shown(value) for value in (*args, *([kwargs] if kwargs else []))]
         return self._steps.call(id, call, args, kwargs, {"type": "step.ai.wrap", "input": inputs})
+
+    def infer(
+        self,
+        id: str,
+        /,
+        *,
+        adapter: Adapter,
+        body: Mapping[str, Json],
+        timeout: Duration = DEFAULT_INFER_TIMEOUT,
+    ) -> Pending[Json]:
+        """Asks a model once, and gives what its provider answers, as JSON.
+
+        `adapter` says where and how (see `AiModel`); `body` is the request in that provider's format, the model's
+        name apart. It is recorded, the key is not. Any status but 2xx is an error and retried, when the provider
+        says so (Retry-After), as is having no answer within `timeout` (10 minutes).
+
+        >>> async def handler(ctx):
+        ...     model = AiModel.openai("gpt-5", api_key=os.environ["OPENAI_API_KEY"])
+        ...     messages = [{"role": "user", "content": ctx.event.data["question"]}]
+        ...     answer = await step.ai.infer("ask", adapter=model, body={"messages": messages})
+        ...     return answer["choices"][0]["message"]["content"]
+        """
+        arguments.check_id(id)
+        execution = current(id)
+        content = arguments.json_object(id, "body", body)
+        seconds = arguments.duration(id, "timeout", timeout) / 1000
+        adapter.on_call(content)
+        request = _inference(id, adapter, content, seconds)
+        opts = {"type": "step.ai.infer", "input": [content]}
+        given = (execution.host, request, adapter.auth_key())
+        return execution.run_step(
+            self._steps.apply(StepCall(execution.claim(id), id, infer, given, {}, True, None, opts))
+        )
 
 
 class Steps(CallSteps):
@@ -317,6 +353,13 @@ def _shown(value: object) -> Json:
     except values.UnserializableError:
         # The arguments are recorded for people to read: a client object among them is no error.
         return repr(value)
+
+
+def _inference(id: str, adapter: Adapter, body: dict[str, Json], seconds: float) -> FetchRequest:
+    url = adapter.url_infer()
+    if not url.lower().startswith(("http://", "https://")):
+        raise StepArgumentError(id, "adapter", "its url_infer() must begin with http:// or https://")
+    return inference_request(url, adapter.format(), adapter.auth_key(), adapter.headers(), body, seconds)
 
 
 def _request(

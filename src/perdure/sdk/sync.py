@@ -21,6 +21,7 @@ from perdure.sdk.app import App
 from perdure.sdk.arguments import EventLike, check_id
 from perdure.sdk.execution import current_in_thread
 from perdure.sdk.function import Function
+from perdure.sdk.inference import Adapter
 from perdure.sdk.port import FetchResponse
 from perdure.sdk.step import CallSteps, Pending, Signal, Steps
 
@@ -89,6 +90,17 @@ class SyncAiSteps:
     def wrap(self, id: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     def wrap(self, id: str, call: Callable[..., Json], /, *args: Json, **kwargs: Json) -> Json:
         return _block(id, lambda: self._calls.ai.wrap(id, call, *args, **kwargs))
+
+    def infer(
+        self,
+        id: str,
+        /,
+        *,
+        adapter: Adapter,
+        body: Mapping[str, Json],
+        timeout: Duration = steps.DEFAULT_INFER_TIMEOUT,
+    ) -> Json:
+        return _block(id, lambda: self._calls.ai.infer(id, adapter=adapter, body=body, timeout=timeout))
 
 
 class SyncSteps(SyncCallSteps):

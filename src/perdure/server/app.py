@@ -20,7 +20,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from perdure.model.errors import StoreError
-from perdure.server import graphql, openapi, operations, realtime, rest_v0, rest_v1, rest_v2, run_state
+from perdure.server import (
+    connect,
+    graphql,
+    openapi,
+    operations,
+    realtime,
+    rest_v0,
+    rest_v1,
+    rest_v2,
+    run_state,
+    sdk_api,
+)
 from perdure.server.auth import Guard
 from perdure.server.backend import Backend
 from perdure.server.envelope import (
@@ -196,10 +207,12 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
             *run_state.routes(backend),
             *rest_v1.routes(backend),
             *graphql.routes(backend),
+            *sdk_api.routes(backend, guard),
             *rest_v2.routes(backend),
             *openapi.routes(),
             *operations.routes(backend),
             *realtime.routes(backend, guard),
+            *connect.routes(backend, guard),
         ],
         exception_handlers={
             HTTPException: _on_http_error,

@@ -1,12 +1,14 @@
 """Apps and their functions in v2 (part F.3): what is registered, with its configuration, and whether it is paused.
 
-An app is known by its functions. What the protocol says of the way in which an app is reached (`method`) is left
-out: apps in the server's process are none of its kinds.
+An app in the server's process is known by its functions; one on another server also by what it said when it synced,
+and why its last sync failed, if it did. How an app is reached (`method`) is left out for those in the process: they
+are none of the protocol's kinds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 
 from starlette.requests import Request
@@ -14,7 +16,7 @@ from starlette.responses import Response
 
 from perdure.engine import reads
 from perdure.model.json import Json
-from perdure.model.records import FunctionRow
+from perdure.model.records import AppRow, FunctionRow
 from perdure.server.backend import Backend
 from perdure.server.envelope import ApiError, v2
 from perdure.server.identity import short_id
@@ -49,13 +51,23 @@ class _Api:
         apps: dict[str, list[FunctionRow]] = {}
         for row in await self._backend.view(reads.functions):
             apps.setdefault(row.app_id, []).append(row)
-        # An app without a function in force is one that is archived.
-        chosen = {app: rows for app, rows in apps.items() if archived == all(row.archived_at for row in rows)}
+        remote = {row.id: row for row in await self._backend.view(reads.apps)}
+        for app_id in remote:
+            apps.setdefault(app_id, [])
+        # An app without a function in force is one that is archived, unless it registered without any.
+        chosen = {
+            app: rows
+            for app, rows in apps.items()
+            if archived == (app not in remote and all(row.archived_at for row in rows))
+        }
         names, page = _page(sorted(chosen), request.query_params.get("cursor"), limit)
-        return self._answer([_app(name, chosen[name]) for name in names], page)
+        return self._answer([_app(name, chosen[name], remote.get(name)) for name in names], page)
 
     async def app(self, request: Request) -> Response:
-        return self._answer(_app(request.path_params["app_id"], await self._rows(request)))
+        app_id = request.path_params["app_id"]
+        remote = await self._backend.view(partial(reads.app_by_id, app_id))
+        rows = await self._rows(request) if remote is None else await self._functions_of(app_id)
+        return self._answer(_app(app_id, rows, remote))
 
     async def functions(self, request: Request) -> Response:
         limit = page_limit(request)
@@ -79,10 +91,13 @@ class _Api:
     async def _rows(self, request: Request) -> list[FunctionRow]:
         """The functions of the app that a request names, those included that are out of force."""
         app_id = request.path_params["app_id"]
-        rows = [row for row in await self._backend.view(reads.functions) if row.app_id == app_id]
-        if not rows:
+        rows = await self._functions_of(app_id)
+        if not rows and await self._backend.view(partial(reads.app_by_id, app_id)) is None:
             raise ApiError(404, "App not found")
         return rows
+
+    async def _functions_of(self, app_id: str) -> list[FunctionRow]:
+        return [row for row in await self._backend.view(reads.functions) if row.app_id == app_id]
 
     async def _row(self, request: Request) -> FunctionRow:
         app_id, name = request.path_params["app_id"], request.path_params["function_id"]
@@ -92,14 +107,33 @@ class _Api:
         raise ApiError(404, "Function not found")
 
 
-def _app(app_id: str, rows: list[FunctionRow]) -> Json:
-    return {
+def _app(app_id: str, rows: list[FunctionRow], remote: AppRow | None) -> Json:
+    shown: dict[str, Json] = {
         "id": app_id,
         "name": app_id,
         "functionCount": sum(row.archived_at is None for row in rows),
-        "createdAt": rfc3339(min(row.created_at for row in rows)),
-        "latestSync": {"framework": "perdure", "sdkLanguage": "python", "sdkVersion": version("perdure")},
     }
+    if remote is not None:
+        created = {"createdAt": rfc3339(remote.created_at), "method": remote.method.upper()}
+        return {**shown, **created, "latestSync": _sync(remote)}
+    sync = {"framework": "perdure", "sdkLanguage": "python", "sdkVersion": version("perdure")}
+    return {**shown, "createdAt": rfc3339(min(row.created_at for row in rows)), "latestSync": sync}
+
+
+def _sync(row: AppRow) -> Json:
+    """The last sync of an app that changed something, and why the last one failed, if it did."""
+    language, _, number = row.sdk.partition(":")
+    shown = {
+        "id": row.sync_id,
+        "framework": row.framework,
+        "sdkLanguage": language,
+        "sdkVersion": number,
+        "appVersion": row.version,
+        "url": row.url,
+        "syncedAt": rfc3339(row.synced_at),
+    }
+    found: dict[str, Json] = {name: value for name, value in shown.items() if value}
+    return found if row.error is None else {**found, "error": {"code": row.error, "message": row.message}}
 
 
 def _page(names: list[str], cursor: str | None, limit: int) -> tuple[list[str], Json]:

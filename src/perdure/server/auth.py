@@ -1,7 +1,8 @@
 """Who may come in: the one check that every request passes before any route sees it.
 
 With keys, `/e/{key}` asks for an event key and all else for the signing key as a bearer, routes that do not exist
-yet included; only `/health` and CORS preflights, which carry no credentials, are open. Without keys the server is
+yet included; only `/health` and CORS preflights, which carry no credentials, are open, and what subscribers and
+workers connect to asks for a token that a caller with the key got for them. Without keys the server is
 for this machine alone: it then answers only to local host names, because a web page can make its own name lead to
 127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name.
 """

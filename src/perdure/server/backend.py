@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from perdure.apps.registry import Registry
+from perdure.apps.workers import WorkerPool
 from perdure.bus import Hub
 from perdure.engine.catalogue import Catalogue
 from perdure.engine.intake import Invoked
@@ -57,6 +58,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def workers(self) -> WorkerPool:
+        """The workers that are connected."""
+        ...
+
+    @property
     def registry(self) -> Registry:
         """The apps on other servers."""
         ...
@@ -102,7 +108,7 @@ class Backend(Protocol):
 
     async def replay(
         self,
-        function_id: str,
+        function: str,
         *,
         id: str | None = None,
         statuses: Sequence[RunStatus] = (RunStatus.FAILED,),

@@ -33,7 +33,11 @@ class _Target(msgspec.Struct):
     span_id: str | None = None
 
     def place(self) -> str:
-        """The target as it is kept. Attempts share the notes of their step."""
+        """The target as it is kept. Attempts share the notes of their step. Raises `ApiError`."""
+        if (self.step_index or 0) < 0:
+            raise _invalid("step_index must not be negative")
+        if len(self.span_id or "") > _MAX_NAME:
+            raise _invalid(f"span_id must have at most {_MAX_NAME} characters")
         if self.step_id:
             return self.step_id if _HASH.fullmatch(self.step_id) else step_hash(self.step_id, self.step_index or 0)
         return self.span_id or ""
@@ -53,7 +57,7 @@ class _Metadata(msgspec.Struct):
 
 class _Score(msgspec.Struct, rename="camel"):
     name: str
-    value: bool | float | str
+    value: bool | int | float | str
     step_id: str | None = None
 
 
@@ -75,8 +79,8 @@ async def attach_scores(backend: Backend, run_id: str, request: Request, missing
     scores = _shaped(await read_json(request.scope, request.receive, _MAX_BODY), list[_Score])
     by_target: dict[str, dict[str, Json]] = {}
     for score in scores:
-        if not score.name:
-            raise _invalid("the name of a score must not be empty")
+        if not score.name or score.step_id == "":
+            raise _invalid("the name and the stepId of a score must not be empty")
         by_target.setdefault(_Target(score.step_id).place(), {})[score.name] = score.value
     for target, values in by_target.items() or {"": dict[str, Json]()}.items():
         await _attach(backend, run_id, target, [Note("step" if target else "run", _SCORE, values)], missing)

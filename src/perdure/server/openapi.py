@@ -90,10 +90,12 @@ def _parameter(parameter: Parameter) -> Json:
 def _responses(operation: Operation, mount: str) -> Json:
     error = _error(operation, mount)
     found: dict[int, list[str]] = {}
+    bodies: dict[int, Json] = {}
     for failure in operation.failures:
         code = f" ({failure.code})" if failure.code else ""
         found.setdefault(failure.status, []).append(f"{failure.about}{code}")
-    responses = {str(status): _response(" ".join(told), error) for status, told in sorted(found.items())}
+        bodies[failure.status] = failure.schema or error
+    responses = {str(status): _response(" ".join(told), bodies[status]) for status, told in sorted(found.items())}
     if "409" in responses and operation.status == 200 and mount == _V2:
         # A repeated invocation is answered with the run that it started first.
         responses["409"] = _response(" ".join(found[409]), {"anyOf": [operation.answer, error]})

@@ -6,16 +6,14 @@ keys, the guard has let nobody in who does not have them.
 
 from __future__ import annotations
 
-import logging
 from importlib.metadata import version
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perdure.apps.polling import Polling
-from perdure.engine import reads
-from perdure.model.config import FunctionConfig
+from perdure.apps.settings import Polling
+from perdure.engine.catalogue import CompiledFunction
 from perdure.model.json import Json
 from perdure.server.auth import Guard
 from perdure.server.backend import Backend
@@ -25,8 +23,6 @@ from perdure.server.identity import uuid_of
 from perdure.wire import headers
 from perdure.wire.documents import document_of
 from perdure.wire.registration import RegistrationError, parse_registration
-
-_log = logging.getLogger("perdure.server")
 
 _MAX_BODY = 16 * 1024 * 1024
 """Of a registration (bytes): apps have thousands of functions at most, of a few kilobytes each."""
@@ -84,16 +80,12 @@ class _Api:
 
     async def dev(self, request: Request) -> Response:
         """What a server is, and the functions in force: SDKs look for it, test harnesses wait with it."""
-        versions = {row.id: row.version for row in await self._backend.view(reads.functions)}
-        functions = [
-            _function(function.config, versions.get(function.id, 1))
-            for function in sorted(self._backend.catalogue.functions.values(), key=lambda function: function.id)
-        ]
+        functions = sorted(self._backend.catalogue.functions.values(), key=lambda function: function.id)
         body: dict[str, Json] = {
             "version": f"perdure-{version('perdure')}",
             "authed": self._guard.keys is not None,
             "startOpts": _options(self._backend.registry.polling, self._guard),
-            "functions": functions,
+            "functions": [_function(function) for function in functions],
             "handlers": None,
             "isSingleNodeService": True,
             "isMissingSigningKey": False,
@@ -103,8 +95,7 @@ class _Api:
         return reply(body)
 
 
-def _options(polling: Polling | None, guard: Guard) -> dict[str, Json]:
-    polling = polling or Polling(interval=0)
+def _options(polling: Polling, guard: Guard) -> dict[str, Json]:
     return {
         "urls": list(polling.urls),
         "autodiscover": polling.discovery,
@@ -114,15 +105,15 @@ def _options(polling: Polling | None, guard: Guard) -> dict[str, Json]:
     }
 
 
-def _function(config: FunctionConfig, number: int) -> Json:
+def _function(function: CompiledFunction) -> Json:
+    config, number = function.config, function.version
     shown = document_of(config, None if config.url else _EMBEDDED)
     step = shown["steps"]["step"]
-    uri = config.url or ""
     return {
         **shown,
         "id": uuid_of(config.id),
         "slug": config.id,
         "cv": number,
         "fv": number,
-        "steps": [{"id": "step", "name": "step", "uri": uri, "retries": step["retries"]["attempts"]}],
+        "steps": [{"id": "step", "name": "step", "uri": config.url or "", "retries": step["retries"]["attempts"]}],
     }

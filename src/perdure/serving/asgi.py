@@ -114,10 +114,12 @@ def _url(scope: Scope, host: str | None) -> str:
     if host is None:
         name, port = scope.get("server") or ("localhost", None)
         host = name if port is None else f"{name}:{port}"
-    path, root = scope["path"], scope.get("root_path", "")
-    # What mounts an app names in `root_path` where; most leave the whole path in `path`, some only the rest of it.
+    # What mounts an app may leave in `path` only the rest of it; the raw path stays what the caller wrote.
+    raw: bytes | None = scope.get("raw_path")
+    path = quote(scope["path"]) if raw is None else raw.partition(b"?")[0].decode("latin-1")
+    root = quote(scope.get("root_path", ""))
     whole = path if path.startswith(root) else f"{root.rstrip('/')}/{path.lstrip('/')}"
-    return f"{scope.get('scheme', 'http')}://{host}{quote(whole)}"
+    return f"{scope.get('scheme', 'http')}://{host}{whole}"
 
 
 async def _send(send: Send, found: Answer, *, head: bool = False) -> None:

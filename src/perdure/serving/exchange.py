@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from importlib.metadata import version
 from typing import Final
 
@@ -11,13 +12,22 @@ import msgspec
 from perdure.model.json import Json, encode
 from perdure.wire import headers as names
 
-SDK: Final = f"perdure-py:v{version('perdure')}"
-"""How the app names its SDK to servers."""
-SDK_VERSION: Final = version("perdure")
 SDK_LANGUAGE: Final = "py"
 REQUEST_VERSION: Final = 2
 """The version of the protocol that the app speaks."""
 HANDLED: Final = "x-inngest-sdk-handled"
+
+
+@cache
+def sdk_version() -> str:
+    """The version of perdure."""
+    # Reading it takes a third of what importing this package does.
+    return version("perdure")
+
+
+def sdk_name() -> str:
+    """How the app names its SDK to servers."""
+    return f"perdure-py:v{sdk_version()}"
 
 
 class Request(msgspec.Struct):

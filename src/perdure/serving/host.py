@@ -230,8 +230,8 @@ class CallHost:
         if not self._lull.running:
             names = ", ".join(repr(found.op.name) for found in self._found) or "none"
             message = (
-                f"the handler of {self._function.id} did not come upon step {target} within {_PATIENCE:g}s; the steps it "
-                f"waits for: {names}. Has its code changed, or does it decide by chance or time which steps it takes?"
+                f"the handler of {self._function.id} did not come upon step {target} within {_PATIENCE:g}s; the steps "
+                f"that it waits for: {names}. Has its code changed, or does chance or time decide which steps it takes?"
             )
             self._settle(problem(500, "step_not_found", "StepNotFoundError", message, retry=True))
 

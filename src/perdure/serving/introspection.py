@@ -8,7 +8,7 @@ from typing import Final
 from perdure.model.config import FunctionConfig
 from perdure.model.json import Json
 from perdure.model.keys import SigningKey
-from perdure.serving.exchange import SDK, SDK_LANGUAGE, SDK_VERSION
+from perdure.serving.exchange import SDK_LANGUAGE, sdk_name, sdk_version
 from perdure.serving.settings import Settings
 from perdure.wire.registration import registration_document
 
@@ -41,7 +41,7 @@ def inspection(settings: Settings, app_id: str, functions: int, framework: str) 
         "event_key_hash": settings.event_key_hash,
         "framework": framework,
         "sdk_language": SDK_LANGUAGE,
-        "sdk_version": SDK_VERSION,
+        "sdk_version": sdk_version(),
         "serve_origin": settings.serve_origin,
         "serve_path": settings.serve_path,
         "signing_key_hash": _hash(settings.keys[:1]),
@@ -54,7 +54,7 @@ def registration(
 ) -> dict[str, Json]:
     """What the app registers with its server."""
     document = registration_document(
-        app_id, url, functions, sdk=SDK, framework=framework, app_version=settings.app_version
+        app_id, url, functions, sdk=sdk_name(), framework=framework, app_version=settings.app_version
     )
     return {**document, "capabilities": CAPABILITIES}
 
@@ -72,10 +72,10 @@ def synced_in_band(settings: Settings, registered: dict[str, Json], framework: s
         "functions": functions,
         "inspection": inspection(settings, app_id, len(functions), framework),
         "platform": None,
-        "sdk": SDK,
+        "sdk": sdk_name(),
         "sdk_author": "perdure",
         "sdk_language": SDK_LANGUAGE,
-        "sdk_version": SDK_VERSION,
+        "sdk_version": sdk_version(),
         "url": registered["url"],
     }
 

@@ -10,7 +10,7 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -18,9 +18,9 @@ from perdure.model.errors import NonRetriableError, PerdureError
 from perdure.model.event import EventError
 from perdure.model.json import InvalidJsonError, Json, decode, encode
 from perdure.model.keys import NO_EVENT_KEY
-from perdure.sdk.port import FetchRequest, FetchResponse
-from perdure.serving.exchange import REQUEST_VERSION, SDK, SDK_LANGUAGE, SDK_VERSION
 from perdure.sdk.fetch import fetch
+from perdure.sdk.port import FetchRequest, FetchResponse
+from perdure.serving.exchange import REQUEST_VERSION, SDK_LANGUAGE, sdk_name, sdk_version
 from perdure.serving.settings import Settings
 from perdure.wire import headers as names
 
@@ -162,7 +162,8 @@ class Outbound:
                 return Received(response.status, await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
-            origin = self._settings.api_url
+            parts = urlsplit(url)
+            origin = f"{parts.scheme}://{parts.netloc}"
             raise ServerError(
                 f"no answer from the server at {origin}: {reason}; is it running there? "
                 "(base_url, or INNGEST_BASE_URL, says where it is)"
@@ -170,9 +171,9 @@ class Outbound:
 
     def _headers(self) -> dict[str, str]:
         found = {
-            names.SDK: SDK,
+            names.SDK: sdk_name(),
             names.REQ_VERSION: str(REQUEST_VERSION),
-            "user-agent": f"perdure/{SDK_VERSION} ({SDK_LANGUAGE})",
+            "user-agent": f"perdure/{sdk_version()} ({SDK_LANGUAGE})",
         }
         if self._settings.env:
             found[names.ENV] = self._settings.env

@@ -8,11 +8,11 @@ from typing import Any
 import fastapi
 import inngest
 import inngest.fast_api
-import uvicorn
 from inngest_encryption import EncryptionMiddleware
 
 from tests.interop.sdk import journal
 from tests.interop.sdk.catalogue import SECOND, Catalogue, catalogue, data_of
+from tests.interop.sdk.listening import Listening
 
 ID = os.environ.get("APP_ID", "py-fastapi")
 app = fastapi.FastAPI()
@@ -70,12 +70,5 @@ async def send_secret(request: fastapi.Request) -> list[str]:
     return await secret.send([inngest.Event(**event) for event in await request.json()])
 
 
-class _Server(uvicorn.Server):
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        port = self.servers[0].sockets[0].getsockname()[1]
-        print(f"app listens on http://127.0.0.1:{port}", flush=True)
-
-
 if __name__ == "__main__":
-    _Server(uvicorn.Config(app, port=int(os.environ.get("PORT", "0")), log_level="warning")).run()
+    Listening(app).run()

@@ -38,5 +38,5 @@ def logger() -> logging.Logger:
     """A logger of which the journal keeps what it was told, under the text's first word."""
     made = logging.getLogger("noted")
     made.setLevel(logging.INFO)
-    made.addHandler(_Noting())
+    made.handlers = [_Noting()]
     return made

@@ -11,11 +11,11 @@ from typing import Any
 
 import fastapi
 import inngest
-import uvicorn
 from inngest.connect import ConnectionState, connect
 
 from tests.interop.sdk import journal
 from tests.interop.sdk.catalogue import catalogue
+from tests.interop.sdk.listening import Listening
 
 app = fastapi.FastAPI()
 client = inngest.Inngest(app_id=os.environ.get("APP_ID", "py-worker"), logger=journal.logger())
@@ -32,16 +32,15 @@ async def send(request: fastapi.Request) -> list[str]:
 
 
 async def main() -> None:
-    connection = connect([(client, catalogue(client).functions)], instance_id="a-machine", shutdown_signals=[])
-    server = uvicorn.Server(uvicorn.Config(app, port=int(os.environ.get("PORT", "0")), log_level="warning"))
+    # Its own reaction to signals: asked to end, it finishes what it does.
+    connection = connect([(client, catalogue(client).functions)], instance_id="a-machine")
+    server = Listening(app, signals=False)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(connection.start())
+        connected = tasks.create_task(connection.start())
         await connection.wait_for_state(ConnectionState.ACTIVE)
         tasks.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        print(f"app listens on http://127.0.0.1:{port}", flush=True)
+        await connected
+        server.should_exit = True
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from perdure.model.ops import DEFER_ABORT, DEFER_ADD, Op
 from perdure.model.records import StepStatus
 from perdure.node import Node
 from perdure.runner.loading import snapshot_of
+from perdure.server.trace import trace
 from perdure.testing import VirtualClock
 from tests.unit.engine.harness import detail, output, running, runs, statuses
 
@@ -255,3 +256,24 @@ async def test_a_defer_is_no_memo_and_takes_no_place_of_a_step() -> None:
         await engine.drain()
         assert await output(engine, run_id) == 1
     assert [event.data["_inngest"]["fn_slug"] for event in t.seen] == ["t-later"]
+
+
+async def test_a_rerun_begins_without_defers() -> None:
+    t = Deferring()
+    async with running(t.app, t.clock) as engine:
+        run_id = await t.begin(engine)
+        await report(engine, run_id, add("a", data={"n": 1}))
+        await engine.drain()
+        again = await engine.rerun(run_id)
+        await engine.drain()
+        assert await known(engine, again.run_id) == {}, "it begins anew, and its app reports them again"
+    assert len(t.seen) == 1
+
+
+async def test_the_trace_shows_steps_alone() -> None:
+    t = Deferring()
+    async with running(t.app, t.clock) as engine:
+        run_id = await t.begin(engine)
+        await report(engine, run_id, add("a"))
+        shown = trace(await detail(engine, run_id), output=False)
+    assert [span["name"] for span in shown["rootSpan"]["children"]] == ["nap"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -39,7 +40,7 @@ ROWS: dict[str, type[msgspec.Struct]] = {
 
 def _described(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
     rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
-    return {(kind, name, " ".join((sql or "").split())) for kind, name, sql in rows}
+    return {(kind, name, re.sub(r"\s*([,()])\s*", r"\1", " ".join((sql or "").split()))) for kind, name, sql in rows}
 
 
 @contextmanager

@@ -36,11 +36,15 @@ class Body(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A status that a request may be answered with instead, and the code of the v2 envelope."""
+    """A status that a request may be answered with instead, and the code of the v2 envelope.
+
+    `schema` is that of the body, None for the envelope of errors of the API.
+    """
 
     status: int
     code: str
     about: str
+    schema: Json = None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +112,7 @@ def arguments(operation: Operation) -> list[Argument]:
     if schema.get("type") != "object":
         return [*found, Argument("body", "body", "", schema, "The body, as JSON.", operation.body.required)]
     required = schema.get("required", ())
-    for name, field in schema["properties"].items():
+    for name, field in schema.get("properties", {}).items():
         found.append(Argument(name, "body", name, field, field.get("description", name), name in required))
     return found
 

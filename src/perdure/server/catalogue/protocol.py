@@ -1,4 +1,7 @@
-"""What SDKs call besides the APIs (parts A, B and E of the protocol). Other modules serve it; here it is described."""
+"""What SDKs and their tools call besides the APIs (parts A, B and E of the protocol), as far as it has JSON bodies.
+
+Other modules serve it; here it is described.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,23 @@ from perdure.model.json import Json
 from perdure.server.catalogue import schemas as s
 from perdure.server.catalogue.operation import Body, Failure, Operation, Parameter
 
+_INVALID = Failure(400, "", "A parameter or the body is malformed; the error says where.")
 _TOO_LARGE = Failure(413, "", "The request is over a limit.")
+_RUN = Parameter("id", s.ULID, "The id of the run.", "path", True)
+_GONE = Failure(410, "", "There is no such run, or it has ended.")
 _EVENT_DATA: dict[str, Json] = {name: s.ANY for name in ("user", "id", "ts", "v", "name")}
+_REGISTRATION = s.record(
+    {"url": {"type": "string", "format": "uri"}, "appName": s.NAME, "functions": s.array(s.OBJECT)},
+    {"sdk": s.TEXT, "framework": s.TEXT, "v": s.TEXT, "deployType": s.TEXT},
+)
+_CHECKPOINT = s.record(
+    {"steps": s.array(s.OBJECT)},
+    {"run_id": s.TEXT, "fn_id": s.TEXT, "qi_id": s.TEXT, "request_id": s.TEXT, "generation_id": s.NUMBER},
+)
+_ERRORS = s.record({"errors": s.array(s.record({"message": s.TEXT}))}, {"data": s.ANY})
+_TOPIC = s.record({"channel": s.NAME, "name": s.NAME}, {"kind": s.TEXT})
+_WORKER = s.record({"id": s.TEXT, "gateway_id": s.TEXT, "instance_id": s.TEXT, "status": s.NUMBER})
+_ENVIRONMENT = Parameter("environment", s.NAME, "Any name: a server has one environment.", "path", True)
 
 PROTOCOL: tuple[Operation, ...] = (
     Operation(
@@ -21,7 +39,10 @@ PROTOCOL: tuple[Operation, ...] = (
         answer=s.record({"ids": s.array(s.TEXT), "status": s.NUMBER}),
         failures=(
             Failure(400, "", "An event is malformed; the error names it and its field."),
-            Failure(401, "", "There is no key in the path, or the server does not know it."),
+            Failure(
+                401, "", "There is no key in the path, or the server does not know it.",
+                s.record({"error": s.TEXT, "status": s.NUMBER}),
+            ),
             Failure(404, "", "The path goes on behind the key."),
             _TOO_LARGE,
         ),
@@ -42,5 +63,83 @@ PROTOCOL: tuple[Operation, ...] = (
         summary="Check health", about="Tells that the server answers; it asks for no key.",
         answer=s.record({"status": s.NUMBER, "message": s.TEXT}),
     ),
+    Operation(
+        id="RegisterApp", method="POST", path="/fn/register", tag="Apps", idempotent=True,
+        summary="Register an app", about="An SDK registers the functions of its app, and where to call them.",
+        parameters=(Parameter("x-inngest-expected-server-kind", s.TEXT, "dev or cloud.", "header"),),
+        body=Body(_REGISTRATION),
+        answer=s.record({"ok": s.FLAG, "modified": s.FLAG, "app_id": s.UUID, "sync_id": s.TEXT}),
+        failures=(
+            Failure(
+                400, "", "A function is invalid, or the app is set up for a server of the other kind.",
+                s.record({"error": s.TEXT}, {"details": s.array(s.TEXT)}),
+            ),
+            _TOO_LARGE,
+        ),
+    ),
+    Operation(
+        id="RemoveApp", method="DELETE", path="/fn/remove", tag="Apps", destructive=True, idempotent=True,
+        summary="Remove an app", about="Archives the functions of an app.",
+        parameters=(Parameter("url", s.NAME, "The URL or the id of the app.", required=True),),
+        answer=s.record({"ok": s.FLAG}), failures=(_INVALID, Failure(404, "", "There is no such app.")),
+    ),
+    Operation(
+        id="GetDev", method="GET", path="/dev", tag="Server", read_only=True,
+        summary="Get what SDKs look for", about="Tells what the server is, and the functions in force.",
+        answer=s.record({"version": s.TEXT, "authed": s.FLAG, "startOpts": s.OBJECT, "functions": s.array(s.OBJECT)}),
+    ),
+    Operation(
+        id="V0GetRunActions", method="GET", path="/v0/runs/{id}/actions", tag="Apps", read_only=True,
+        summary="Get the state of a run", about="What the steps of a run gave, for apps whose call had no room.",
+        parameters=(_RUN,), answer=s.OBJECT, failures=(_INVALID, Failure(404, "", "The path names no run."), _GONE),
+    ),
+    Operation(
+        id="V0GetRunBatch", method="GET", path="/v0/runs/{id}/batch", tag="Apps", read_only=True,
+        summary="Get the events of a run", about="The events of a run, for apps whose call had no room.",
+        parameters=(_RUN,), answer=s.array(s.OBJECT),
+        failures=(_INVALID, Failure(404, "", "The path names no run."), _GONE),
+    ),
+    Operation(
+        id="V0CancelRun", method="DELETE", path="/v0/runs/{id}", tag="Runs", destructive=True, idempotent=True,
+        summary="Cancel a run", about="Cancels a run; harmless when it has ended.",
+        parameters=(_RUN,), answer=None, status=204, failures=(_INVALID, Failure(404, "", "There is no such run.")),
+    ),
+    Operation(
+        id="CheckpointRun", method="POST", path="/v1/checkpoint/{id}/async", tag="Apps", idempotent=True,
+        summary="Checkpoint a run", about="An app records steps that it has finished, while it works on its answer.",
+        parameters=(_RUN,), body=Body(_CHECKPOINT), answer=None,
+        failures=(
+            _INVALID, Failure(404, "", "The path names no run."), _TOO_LARGE,
+            Failure(409, "", "Another call drives the run by now: stop."),
+        ),
+    ),
+    Operation(
+        id="QueryGraphql", method="POST", path="/v0/gql", tag="Server",
+        summary="Ask in GraphQL", about="The subset that tools of the protocol use.",
+        body=Body(s.record({"query": s.NAME}, {"variables": s.MAYBE_OBJECT, "operationName": s.MAYBE_TEXT})),
+        answer=s.record({}, {"data": s.ANY, "errors": s.array(s.record({"message": s.TEXT}))}),
+        failures=(Failure(400, "", "The body is no request.", _ERRORS), _TOO_LARGE),
+    ),
+    Operation(
+        id="CreateRealtimeToken", method="POST", path="/v1/realtime/token", tag="Realtime",
+        summary="Create a token for subscribing", about="The token lets its holder, a browser say, hear these topics.",
+        body=Body(s.array(_TOPIC)), answer=s.record({"jwt": s.TEXT}), status=201, failures=(_INVALID, _TOO_LARGE),
+    ),
+    Operation(
+        id="PublishRealtime", method="POST", path="/v1/realtime/publish", tag="Realtime",
+        summary="Publish a message", about="Sends a message to everybody who is subscribed; nobody keeps it.",
+        parameters=(
+            Parameter("channel", s.NAME, "The channel.", required=True),
+            Parameter("topic", s.array(s.NAME) | {"minItems": 1}, "The topics.", required=True),
+            Parameter("run_id", s.ULID, "The run that publishes."),
+        ),
+        body=Body(s.ANY, required=False), answer=None, failures=(_INVALID, _TOO_LARGE),
+    ),
+    Operation(
+        id="ListConnections", method="GET", path="/v0/connect/envs/{environment}/conns", tag="Apps", read_only=True,
+        summary="List connected workers", about="The workers that are connected by WebSocket.",
+        parameters=(_ENVIRONMENT, Parameter("app_id", s.TEXT, "Only workers of this app.")),
+        answer=s.record({"data": s.array(_WORKER)}), failures=(Failure(404, "", "The path names no environment."),),
+    ),
 )  # fmt: skip
-"""The operations of SDKs."""
+"""The operations of SDKs and their tools."""

@@ -140,7 +140,7 @@ V2: tuple[Operation, ...] = (
         id="CreateScores", method="POST", path="/runs/{run_id}/scores", tag="Runs", tool="create_scores",
         idempotent=True,
         summary="Score a run", about="Keeps scores of a run, or of one of its steps, as metadata of its trace.",
-        parameters=(_RUN,), body=Body(s.array(s.ref("Score"))),
+        parameters=(_RUN,), body=Body(s.array(s.COMPONENTS["Score"])),
         answer=s.v2_answer(s.array(s.ref("Score"))), failures=(_INVALID, _NO_RUN, _TOO_LARGE),
     ),
     Operation(

@@ -41,14 +41,15 @@ async def answer(backend: Backend, query: str, variables: dict[str, Json], opera
     if not isinstance(document, DocumentNode):
         return {"errors": [error.formatted for error in document], "data": None}
     root_value = root(Reader(backend))
-    result = execute(_schema(), document, root_value, variable_values=variables, operation_name=operation)
+    result = execute(schema(), document, root_value, variable_values=variables, operation_name=operation)
     if inspect.isawaitable(result):
         result = await result
     return _body(result)
 
 
 @lru_cache(maxsize=1)
-def _schema() -> GraphQLSchema:
+def schema() -> GraphQLSchema:
+    """What can be asked."""
     text = (resources.files("perdure.server.graphql") / "schema.graphql").read_text(encoding="utf-8")
     return build_schema(text)
 
@@ -59,7 +60,7 @@ def _document(query: str) -> DocumentNode | list[GraphQLError]:
     try:
         document = parse(query, max_tokens=limits.MAX_TOKENS)
         limits.check(document)
-        return validate(_schema(), document, max_errors=_MAX_ERRORS) or document
+        return validate(schema(), document, max_errors=_MAX_ERRORS) or document
     except GraphQLError as error:
         return [error]
     except RecursionError:

@@ -23,6 +23,7 @@ from graphql import (
 MAX_TOKENS: Final = 5000
 MAX_DEPTH: Final = 25
 MAX_FIELDS: Final = 1000
+MAX_FRAGMENTS: Final = 50
 MAX_SAME: Final = 20
 """Fields under one name in one place: validation compares each with each other, and with all that is below them."""
 
@@ -38,6 +39,8 @@ class Size(NamedTuple):
 def check(document: DocumentNode) -> None:
     """Raises `GraphQLError` for a document that asks for too much, or whose fragments contain themselves."""
     fragments = {part.name.value: part for part in document.definitions if isinstance(part, FragmentDefinitionNode)}
+    if len(fragments) > MAX_FRAGMENTS:
+        raise GraphQLError(f"the query has more than {MAX_FRAGMENTS} fragments")
     measure = _Measure(fragments)
     for part in document.definitions:
         if isinstance(part, OperationDefinitionNode | FragmentDefinitionNode):

@@ -68,7 +68,9 @@ async def create_app(reader: Reader, input: dict[str, Json]) -> Json:
     """Awaits the app at a URL, which is asked to register at once and until it does; shows what is known of it."""
     url: str = input["url"]
     if not url.startswith(("http://", "https://")):
-        raise GraphQLError(f"input.url must be where an app is served, such as http://localhost:3000/api/inngest: {url}")
+        raise GraphQLError(
+            f"input.url must be where an app is served, such as http://localhost:3000/api/inngest: {url}"
+        )
     row = reader.backend.registry.add(url)
     reader.forget()
     return await nodes.app(reader, row.id)

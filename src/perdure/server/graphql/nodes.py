@@ -6,7 +6,8 @@ fields of both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from perdure.model.json import Json, decode, encode
 from perdure.model.records import AppRow, EventRow, FunctionRow, Run, RunStatus
 from perdure.server import shapes_v1
 from perdure.server.graphql import spans
-from perdure.server.graphql.reader import Reader
+from perdure.server.graphql.reader import Reader, begun
 from perdure.server.identity import uuid_of
 from perdure.server.shapes_v2 import STATUSES
 from perdure.server.times import optional_rfc3339, rfc3339
@@ -29,6 +30,11 @@ T = TypeVar("T")
 def lazy(make: Callable[[], T]) -> Callable[..., T]:
     """A field that is made when it is asked for; what it is asked with does not matter."""
     return lambda info, **arguments: make()
+
+
+def asked(make: Callable[[], Coroutine[None, None, T]]) -> Callable[..., asyncio.Future[T]]:
+    """The same for a field that has to be read."""
+    return lambda info, **arguments: begun(make())
 
 
 # Functions and apps.
@@ -51,7 +57,7 @@ def function(reader: Reader, row: FunctionRow) -> Json:
         ],
         "url": config.url or "",
         "appID": uuid_of(row.app_id),
-        "app": lazy(lambda: app(reader, row.app_id)),
+        "app": asked(lambda: app(reader, row.app_id)),
     }
 
 
@@ -107,63 +113,76 @@ async def apps(reader: Reader) -> list[Json]:
 # Runs.
 
 
-def run(reader: Reader, row: Run) -> Json:
-    """A run. Raises `GraphQLError` when its function has left no trace."""
-    status = STATUSES[RunStatus(row.status)]
-    batched_at = rfc3339(ulid_millis(row.batch_id)) if row.batch_id and is_ulid(row.batch_id) else None
+class _RunReads:
+    """What of a run has to be read."""
 
-    async def of_function() -> Json:
-        found = (await reader.functions()).get(row.function_id)
+    def __init__(self, reader: Reader, row: Run) -> None:
+        self._reader = reader
+        self._row = row
+
+    async def app(self) -> Json:
+        return await app(self._reader, self._row.app_id)
+
+    async def function(self) -> Json:
+        found = (await self._reader.functions()).get(self._row.function_id)
         if found is None:
-            raise GraphQLError(f"function {row.function_id} is not known any longer")
-        return function(reader, found)
+            raise GraphQLError(f"function {self._row.function_id} is not known any longer")
+        return function(self._reader, found)
 
-    async def event_name() -> str | None:
-        found = await reader.event(row.event_id)
+    async def event_ids(self) -> list[str]:
+        return await self._reader.event_ids(self._row)
+
+    async def event_name(self) -> str | None:
+        found = await self._reader.event(self._row.event_id)
         return None if found is None else found.name
 
-    async def events() -> list[Json]:
-        rows = [await reader.event(event_id) for event_id in await reader.event_ids(row)]
-        return [event(reader, each) for each in rows if each is not None]
+    async def event(self) -> Json:
+        found = await self._reader.event(self._row.event_id)
+        return None if found is None else event(self._reader, found)
 
-    async def first_event() -> Json:
-        found = await reader.event(row.event_id)
-        return None if found is None else event(reader, found)
+    async def events(self) -> list[Json]:
+        rows = [await self._reader.event(event_id) for event_id in await self.event_ids()]
+        return [event(self._reader, row) for row in rows if row is not None]
 
-    async def trace(info: object, preview: bool | None = False) -> Json:
-        detail = await reader.detail(row.id)
-        return None if detail is None else spans.span_tree(reader, detail, preview=bool(preview))
+    async def trace(self, preview: bool) -> Json:
+        detail = await self._reader.detail(self._row.id)
+        return None if detail is None else spans.span_tree(self._reader, detail, preview=preview)
 
-    async def has_ai() -> bool:
-        detail = await reader.detail(row.id)
+    async def has_ai(self) -> bool:
+        detail = await self._reader.detail(self._row.id)
         return detail is not None and spans.has_ai(detail)
 
+
+def run(reader: Reader, row: Run) -> Json:
+    """A run."""
+    below = _RunReads(reader, row)
+    batched_at = rfc3339(ulid_millis(row.batch_id)) if row.batch_id and is_ulid(row.batch_id) else None
     return {
         "id": row.id,
         "appID": uuid_of(row.app_id),
-        "app": lazy(lambda: app(reader, row.app_id)),
+        "app": asked(below.app),
         "functionID": uuid_of(row.function_id),
-        "function": lazy(of_function),
+        "function": asked(below.function),
         "traceID": spans.trace_id(row.id),
-        "status": status,
+        "status": STATUSES[RunStatus(row.status)],
         "queuedAt": rfc3339(row.created_at),
         "startedAt": optional_rfc3339(row.started_at),
         "endedAt": optional_rfc3339(row.ended_at),
         "finishedAt": optional_rfc3339(row.ended_at),
         "sourceID": None if row.parent is None else row.parent.partition(".")[0],
         "eventID": row.event_id,
-        "triggerIDs": lazy(lambda: reader.event_ids(row)),
-        "event": lazy(first_event),
-        "events": lazy(events),
-        "eventName": lazy(event_name),
+        "triggerIDs": asked(below.event_ids),
+        "event": asked(below.event),
+        "events": asked(below.events),
+        "eventName": asked(below.event_name),
         "isBatch": row.batch_id is not None,
         "batchID": row.batch_id,
         "batchCreatedAt": batched_at,
         "cron": row.cron,
         "cronSchedule": row.cron,
         "output": lazy(lambda: reader.text(row.output)),
-        "trace": trace,
-        "hasAI": lazy(has_ai),
+        "trace": lambda info, preview=False: begun(below.trace(bool(preview))),
+        "hasAI": asked(below.has_ai),
     }
 
 
@@ -212,11 +231,11 @@ def event(reader: Reader, row: EventRow) -> Json:
         "payload": lazy(lambda: reader.encoded(body["data"])),
         "raw": lazy(lambda: reader.encoded(body)),
         "version": body.get("v") or "",
-        "status": lazy(status),
-        "pendingRuns": lazy(lambda: counted(False)),
-        "totalRuns": lazy(lambda: counted(None)),
-        "functionRuns": lazy(runs),
-        "runs": lazy(runs),
+        "status": asked(status),
+        "pendingRuns": asked(lambda: counted(False)),
+        "totalRuns": asked(lambda: counted(None)),
+        "functionRuns": asked(runs),
+        "runs": asked(runs),
     }
 
 

@@ -8,7 +8,7 @@ time from its runs is refused with what to do instead.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final, TypeVar
 
 from graphql import GraphQLError
@@ -25,6 +25,18 @@ T = TypeVar("T")
 MAX_READS: Final = 500
 MAX_TEXT: Final = 64 * 1024 * 1024
 MAX_SPANS: Final = 10_000
+
+
+def begun(work: Coroutine[None, None, T]) -> asyncio.Future[T]:
+    """Work that goes on even if the part of the query that began it is given up, and then fails unheard."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_heard)
+    return task
+
+
+def _heard(task: asyncio.Future[T]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class Reader:
@@ -45,8 +57,9 @@ class Reader:
     async def _once(self, key: str, begin: Callable[[], Decision[T]]) -> T:
         asked = self._asked.get(key)
         if asked is None:
-            asked = self._asked[key] = asyncio.ensure_future(self.view(begin))
-        answer: T = await asked
+            asked = self._asked[key] = begun(self.view(begin))
+        # A part of the query that failed takes its fields with it; others may wait for the same answer.
+        answer: T = await asyncio.shield(asked)
         return answer
 
     def forget(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, Literal
 
 from graphql import GraphQLError
@@ -13,7 +13,7 @@ from perdure.model.ids import is_ulid
 from perdure.model.json import Json
 from perdure.model.records import EventRow, Run
 from perdure.server.graphql import mutations, nodes, search, spans
-from perdure.server.graphql.reader import Reader
+from perdure.server.graphql.reader import Reader, begun
 from perdure.server.graphql.search import Conditions, EventFilter, Page, RunFilter
 from perdure.server.identity import uuid_of
 from perdure.server.shapes_v2 import STATUSES
@@ -25,7 +25,7 @@ _FIELDS: Final[dict[str, Literal["queued", "started", "ended"]]] = {
     "ENDED_AT": "ended",
 }
 
-Resolver = Callable[..., Awaitable[Json]]
+Resolver = Callable[..., Coroutine[None, None, Json]]
 
 
 def root(reader: Reader) -> dict[str, Callable[..., Awaitable[Json]]]:
@@ -34,7 +34,7 @@ def root(reader: Reader) -> dict[str, Callable[..., Awaitable[Json]]]:
 
 
 def _bound(resolver: Resolver, reader: Reader) -> Callable[..., Awaitable[Json]]:
-    return lambda info, **arguments: resolver(reader, **arguments)
+    return lambda info, **arguments: begun(resolver(reader, **arguments))
 
 
 # Apps and functions.
@@ -89,7 +89,7 @@ async def _events_v2(reader: Reader, first: int, filter: dict[str, Json], after:
     page: Page[EventRow] = await reader.view(lambda: search.find_events(chosen, limit, cursor))
     edges = [{"node": nodes.event(reader, row), "cursor": row.internal_id} for row in page.items]
     return _connection(edges, page.more, page.cursor, cursor) | {
-        "totalCount": nodes.lazy(lambda: reader.view(lambda: search.count_events(chosen)))
+        "totalCount": nodes.asked(lambda: reader.view(lambda: search.count_events(chosen)))
     }
 
 
@@ -150,7 +150,7 @@ async def _runs(
     page: Page[Run] = await reader.view(lambda: search.find_runs(chosen, limit, cursor))
     edges = [{"node": nodes.run(reader, row), "cursor": row.id} for row in page.items]
     return _connection(edges, page.more, page.cursor, cursor) | {
-        "totalCount": nodes.lazy(lambda: reader.view(lambda: search.count_runs(chosen)))
+        "totalCount": nodes.asked(lambda: reader.view(lambda: search.count_runs(chosen)))
     }
 
 

@@ -21,7 +21,7 @@ from perdure.model.ids import is_ulid
 from perdure.model.json import Json, decode, encode
 from perdure.model.limits import DEFAULT_INVOKE_TIMEOUT
 from perdure.model.records import Run, RunMetadata, Step, StepStatus
-from perdure.server.graphql.reader import Reader
+from perdure.server.graphql.reader import Reader, begun
 from perdure.server.identity import uuid_of
 from perdure.server.times import rfc3339
 from perdure.server.trace import trace
@@ -30,6 +30,9 @@ _NO_PARENT: Final = "0" * 16
 _FINAL: Final = {"COMPLETED": "function success", "FAILED": "function error"}
 _FINALIZATION: Final = "Finalization"
 _INVOKE_TIMED_OUT: Final = "InngestInvokeTimeoutError"
+_RUN: Final = "RUN"
+_GATEWAY: Final = "AI_GATEWAY"
+_TYPES: Final = {ops.GATEWAY: "step.fetch", ops.AI_GATEWAY: "step.ai.infer"}
 _AI: Final = frozenset({"step.ai.wrap", "step.ai.infer"})
 
 
@@ -44,7 +47,7 @@ def _hash(text: str) -> str:
 
 def has_ai(detail: RunDetail) -> bool:
     """Whether a step of the run called a model."""
-    return any(_opts(step).get("type") in _AI for step in detail.steps)
+    return any(step.op == ops.AI_GATEWAY or _opts(step).get("type") in _AI for step in detail.steps)
 
 
 def span_tree(reader: Reader, detail: RunDetail, *, preview: bool) -> Json:
@@ -56,7 +59,12 @@ def span_tree(reader: Reader, detail: RunDetail, *, preview: bool) -> Json:
     if not preview:
         children = [child for child in root["childrenSpans"] if child["name"] != _FINALIZATION or child["stepID"]]
         if root["status"] in _FINAL:
-            final = {**root, "name": _FINAL[root["status"]], "spanID": _hash(f"final/{run.id}")[:16], "childrenSpans": []}
+            final = {
+                **root,
+                "name": _FINAL[root["status"]],
+                "spanID": _hash(f"final/{run.id}")[:16],
+                "childrenSpans": [],
+            }
             children.append({**final, "isRoot": False, "parentSpanID": root["spanID"]})
         root |= {"name": run.function_id, "childrenSpans": children}
     return root
@@ -98,7 +106,9 @@ class _Tree:
             "stepOp": span.get("stepOp"),
             "stepID": span.get("stepId"),
             "stepType": None if step is None else _opts(step).get("type"),
-            "stepInfo": None if step is None else lambda info: _step_info(self._reader, run, step),
+            "stepInfo": None
+            if step is None
+            else lambda info: begun(_step_info(self._reader, run, step, span["stepOp"])),
             "metadata": self._notes(span, step, parent, attempt),
             "childrenSpans": [
                 self.node(child, span["id"], None if parent is None else _attempt_number(child))
@@ -126,7 +136,7 @@ def _attempt_number(span: Json) -> int:
 def _has_output(span: Json, step: Step | None) -> bool:
     if span["status"] not in _FINAL:
         return False
-    return step is None or step.op == ops.STEP_RUN or step.data not in (None, b"null")
+    return step is None or span.get("stepOp") == _RUN or step.data not in (None, b"null")
 
 
 def _metadata(row: RunMetadata) -> Json:
@@ -141,7 +151,7 @@ def _metadata(row: RunMetadata) -> Json:
 # What a step was asked to do.
 
 
-async def _step_info(reader: Reader, run: Run, step: Step) -> Json:
+async def _step_info(reader: Reader, run: Run, step: Step, kind: str) -> Json:
     opts = _opts(step)
     timed_out = None if step.status > StepStatus.FAILED else step.data in (None, b"null")
     if step.op == ops.SLEEP and "until" in opts:
@@ -165,8 +175,8 @@ async def _step_info(reader: Reader, run: Run, step: Step) -> Json:
         }
     if step.op == ops.INVOKE and "function_id" in opts:
         return await _invoke_info(reader, run, step, opts)
-    if step.op == ops.STEP_RUN:
-        return {"__typename": "RunStepInfo", "type": opts.get("type") or "step.run"}
+    if kind in (_RUN, _GATEWAY):
+        return {"__typename": "RunStepInfo", "type": opts.get("type") or _TYPES.get(step.op, "step.run")}
     return None
 
 
