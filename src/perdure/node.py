@@ -79,6 +79,7 @@ class Node:
         retention: Retention | None = None,
         retry_interval: int | None = None,
         max_active: int = 1000,
+        max_per_app: int = 1000,
         shutdown_timeout: float = 10.0,
         keys: Keys | None = None,
         allow_private: bool = True,
@@ -89,7 +90,7 @@ class Node:
         self._ids = UlidFactory(self.clock.now, entropy)
         self.realtime = Hub(self.clock.now, UlidFactory(self.clock.now, entropy))
         self._decider = Decider(store, self.clock, self._ids, chance, fixed_retry=retry_interval)
-        self.runner = Runner(self._decider, max_active=max_active)
+        self.runner = Runner(self._decider, max_active=max_active, max_per_app=max_per_app)
         self.sweeper = Sweeper(self._decider, retention or Retention())
         self._shutdown_timeout = shutdown_timeout
         self._started = False
@@ -109,6 +110,9 @@ class Node:
             self._decider.catalogue = Catalogue(await self._stored_functions())
             await self.registry.load()
             self._availability.load()
+            # What waited for room among the calls of a process that is gone competes again.
+            remote = [function.config for function in self.catalogue.functions.values() if function.config.url]
+            await self._decider.decide(intake.unblock, remote)
             for app in self.apps:
                 await self.register(app)
             await self.runner.start()
@@ -122,7 +126,7 @@ class Node:
         self._started = True
 
     def _is_reachable(self, config: FunctionConfig) -> bool:
-        """Whether a function of another server's app can be called now: one of a worker that connects needs the worker."""
+        """Whether a function of another server's app can be called now; one of a worker needs the worker."""
         return not (config.url or "").startswith(WEBSOCKET) or config.id in self.workers.served
 
     def _is_embedded(self, app_id: str) -> bool:

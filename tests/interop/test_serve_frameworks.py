@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Unpack
@@ -190,3 +191,25 @@ async def test_in_production_with_keys(tmp_path: Path, make: Callable[..., Json]
         async with host(made) as url, Client(server.url, event_key=EVENT_KEY, signing_key=KEY) as client:
             assert (await sync(url + PATH))["ok"] is True
             assert await outcome(client, flaky=False) == WANTED
+
+
+async def test_the_example(server: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERDURE_DEV", server.url)
+    place = Path(__file__).parents[2] / "examples" / "served_app.py"
+    spec = spec_from_file_location("served_app", place)
+    assert spec is not None and spec.loader is not None
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    async with asgi_server(example.web) as url, Client(server.url) as client, aiohttp.ClientSession() as session:
+        await sync(url + PATH)
+        async with session.post(f"{url}/orders/17") as answer:
+            event_id = (await answer.json())["event"]
+        for _ in range(200):
+            # It is waited for from the moment that both steps are done; what comes before that is missed.
+            await client.send({"name": "served/order.collected", "data": {"order": "17"}})
+            runs = [await client.get_run(run_id) for run_id in await client.runs_of_event(event_id)]
+            if runs and runs[0].status == "COMPLETED":
+                assert runs[0].output == "order 17 was collected"
+                return
+            await asyncio.sleep(0.02)
+    raise AssertionError("the run did not end")

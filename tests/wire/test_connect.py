@@ -288,6 +288,36 @@ async def test_a_worker_that_needs_no_second_word_is_ready_at_once(server: Serve
         assert (await worker.request()).run_id == run_id
 
 
+async def test_what_a_worker_says_too_early_is_heard_when_it_has_introduced_itself(server: Served) -> None:
+    async with connected(server) as worker:
+        run_id = await run_of(server, "conn/one")
+        request = await worker.request()
+    async with opened(server) as again:
+        await again.says(Kind.WORKER_HEARTBEAT)
+        await again.says(Kind.WORKER_REQUEST_EXTEND_LEASE, wire.ExtendLease(request.request_id))
+        await again.says(Kind.WORKER_REPLY, again.response(request, "done", status=Status.DONE))
+        await again.says(Kind.WORKER_CONNECT, again.introduction(function("one")))
+        kinds = [(await again.heard()).kind for _ in range(4)]
+        assert kinds == [
+            Kind.GATEWAY_CONNECTION_READY,
+            Kind.GATEWAY_HEARTBEAT,
+            Kind.WORKER_REQUEST_EXTEND_LEASE_ACK,
+            Kind.WORKER_REPLY_ACK,
+        ]
+        await server.node.settle()
+        assert (await told(server, run_id))["status"] == "Completed"
+
+
+async def test_a_worker_that_goes_on_too_long_before_it_introduces_itself_is_refused(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_socket, "_MAX_EARLY", 3)
+    async with opened(server) as worker:
+        for _ in range(2):
+            await worker.says(Kind.WORKER_HEARTBEAT)
+        assert await worker.closing() == (1008, "connect_worker_hello_invalid_msg")
+
+
 async def test_a_worker_that_says_nothing_is_sent_away(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_socket, "_HELLO_WITHIN", 0.01)
     async with opened(server) as worker:

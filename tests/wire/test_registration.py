@@ -88,6 +88,17 @@ async def test_a_body_that_is_no_json_or_too_large_is_refused(wire: Wire) -> Non
     assert (await wire.http.get("/fn/register")).status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("https://evil.test", 403), ("null", 403), ("http://localhost:3000", 200), ("http://perdure", 200)],
+)
+async def test_a_page_of_another_origin_registers_nothing(wire: Wire, origin: str, status: int) -> None:
+    response = await register(wire, npm_request(app="store"), origin=origin)
+    assert response.status_code == status
+    response = await wire.http.delete("/fn/remove", params={"url": URL}, headers={"origin": origin})
+    assert response.status_code == status
+
+
 async def test_an_app_is_removed_by_its_url(wire: Wire) -> None:
     await register(wire, npm_request(function_object("store-a"), app="store"))
     assert (await wire.http.delete("/fn/remove")).status_code == 400

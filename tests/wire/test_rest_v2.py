@@ -212,8 +212,8 @@ async def test_scores(wire: Wire) -> None:
     response = await wire.http.post(path, json=scores)
     assert (response.status_code, response.json()["data"]) == (200, scores)
     span = (await get(wire, f"/v2/runs/{run_id}/trace"))["data"]["rootSpan"]
-    assert span["metadata"][0]["values"] == {"helpful": "0.5", "kind": "true"}
-    assert span["children"][0]["metadata"][0]["values"] == {"a": "1"}
+    assert span["metadata"][0]["values"] == {"helpful": '{"value":0.5}', "kind": '{"value":true}'}
+    assert span["children"][0]["metadata"][0]["values"] == {"a": '{"value":1}'}
     for body in (
         {"name": "q", "value": 1},
         [{"name": "", "value": 1}],

@@ -2,6 +2,7 @@
 
 Whatever an app does (never answers, answers garbage, cuts off, sends without end) becomes a `Reply` or a `CallError`
 that says what to do; it never takes more memory than the protocol allows for an answer, and only its own runs wait.
+Redirects are followed here: one that names no query gets the call's, which says what shall run (part C.3).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from perdure.apps.transport import Call, CallError, Reply
 from perdure.model.keys import Keys
@@ -25,14 +27,20 @@ _IDLE: Final = 3.0
 _STALE_WITHIN: Final = 0.1
 """A kept connection that the app had closed shows it at once (s). Later, the app may have begun with the call."""
 _MAX_REDIRECTS: Final = 20
+_WITH_BODY: Final = frozenset({307, 308})
+_AS_GET: Final = frozenset({301, 302, 303})
+_SHOWN: Final = 200
+"""How much of what HTTP libraries say of a broken answer is shown (characters): they quote it."""
 
 
 class HttpTransport:
-    """Calls apps by their URLs, signed when there are keys. `now` gives the time in ms."""
+    """Calls apps by their URLs, signed when there are keys. `now` gives the time in ms; `timeout` (seconds) is for a
+    call with its answer."""
 
-    def __init__(self, now: Callable[[], int], keys: Keys | None = None) -> None:
+    def __init__(self, now: Callable[[], int], keys: Keys | None = None, *, timeout: float = MAX_CALL / SECOND) -> None:
         self._now = now
         self._keys = keys
+        self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
     async def call(self, call: Call) -> Reply:
@@ -40,22 +48,44 @@ class HttpTransport:
         headers = call.headers
         if self._keys is not None:
             headers = {**headers, names.SIGNATURE: self._keys.sign(call.body, self._now())}
+        url = call.url
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._follow(call.url, headers, call.body)
+        except _failures() as error:
+            raise self._failed(url, error) from error
+
+    async def _follow(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+        """Calls where redirects lead."""
+        method, payload, at = "POST", body, url
+        for _ in range(_MAX_REDIRECTS + 1):
+            reply = await self._send(method, at, headers, payload)
+            location = reply.headers.get("location")
+            if location is None or reply.status not in _WITH_BODY | _AS_GET:
+                return reply
+            at = _target(url, at, location)
+            if reply.status in _AS_GET:
+                method, payload = "GET", b""
+        raise CallError(
+            "too_many_redirects",
+            f"The app at {url} redirects calls again and again, at last to {at}. Sync it with the URL that answers.",
+        )
+
+    async def _send(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Reply:
         loop = asyncio.get_running_loop()
         while True:
             began, reused = loop.time(), [False]
             try:
-                return await self._post(call.url, headers, call.body, reused)
-            except _stale_errors() as error:
+                return await self._exchange(method, url, headers, body, reused)
+            except _stale_errors():
                 if not (reused[0] and loop.time() - began < _STALE_WITHIN):
-                    raise _unreachable(call.url, error) from error
-            except _failures() as error:
-                raise _unreachable(call.url, error) from error
+                    raise
 
-    async def _post(self, url: str, headers: dict[str, str], body: bytes, reused: list[bool]) -> Reply:
-        session = self._open()
-        async with session.post(
-            url, data=body, headers=headers, trace_request_ctx=reused, max_redirects=_MAX_REDIRECTS
-        ) as response:
+    async def _exchange(self, method: str, url: str, headers: dict[str, str], body: bytes, reused: list[bool]) -> Reply:
+        request = self._open().request(
+            method, url, data=body or None, headers=headers, trace_request_ctx=reused, allow_redirects=False
+        )
+        async with request as response:
             found = {name.lower(): value for name, value in response.headers.items()}
             return Reply(response.status, found, await _read(response))
 
@@ -65,7 +95,7 @@ class HttpTransport:
 
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE),
-                timeout=aiohttp.ClientTimeout(total=MAX_CALL / SECOND, sock_connect=_CONNECT_WITHIN),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_WITHIN),
                 headers={"accept-encoding": "gzip"},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[_reuse_tracing()],
@@ -77,6 +107,29 @@ class HttpTransport:
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+    def _failed(self, url: str, error: Exception) -> CallError:
+        import aiohttp
+
+        if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ServerTimeoutError):
+            return CallError("http_timeout", f"The app at {url} did not answer within {_span(self._timeout)}.")
+        return _unreachable(url, error)
+
+
+def _target(url: str, at: str, location: str) -> str:
+    """Where a redirect leads. Raises `CallError`."""
+    try:
+        found = urlsplit(urljoin(at, location))
+    except ValueError:
+        found = urlsplit("")
+    if found.scheme not in ("http", "https") or not found.netloc:
+        shown = location[:_SHOWN]
+        raise CallError("invalid_url", f"The app at {url} redirects to {shown!r}, which is no URL that can be called.")
+    return urlunsplit(found if found.query else found._replace(query=urlsplit(at).query))
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds:g} seconds"
 
 
 def _reuse_tracing() -> aiohttp.TraceConfig:
@@ -130,11 +183,9 @@ def _too_large(response: aiohttp.ClientResponse) -> CallError:
 def _unreachable(url: str, error: Exception) -> CallError:
     import aiohttp
 
-    reason = str(error) or type(error).__name__
-    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ServerTimeoutError):
-        return CallError("http_timeout", f"The app at {url} did not answer within {MAX_CALL // 3_600_000} hours.")
     if isinstance(error, aiohttp.InvalidURL):
         return CallError("invalid_url", f"{url} is no URL that can be called: sync the app again with the right one.")
+    reason = _reason(error)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
         message = (
             f"Unable to reach SDK URL {url}: {reason}. Is the app running, and can this machine reach it at that "
@@ -146,3 +197,13 @@ def _unreachable(url: str, error: Exception) -> CallError:
         f"Unable to reach SDK URL {url}: the connection gave no usable answer ({reason}). The app may have crashed or "
         "been restarted while it ran, or something between closed the connection.",
     )
+
+
+def _reason(error: Exception) -> str:
+    import aiohttp
+
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it was closed before the answer was complete"
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    shown = " ".join(text.split())[:_SHOWN]
+    return shown or type(error).__name__

@@ -77,6 +77,10 @@ class RemoteCode(msgspec.Struct, frozen=True):
     transport: Transport
     perform: Callable[[str, dict[str, Json]], Awaitable[bytes]]
 
+    @property
+    def pool(self) -> str:
+        return f"@app:{self.app_id}"
+
     def reside(self, keeper: Keeper, start: Start, compiled: CompiledFunction) -> RemoteRun:
         return RemoteRun(keeper, self, start, compiled)
 

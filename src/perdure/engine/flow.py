@@ -140,7 +140,12 @@ def admit(turn: Turn, job: Job) -> Decision[Lease | None]:
         yield BlockJob(f"{UNKNOWN_FUNCTION}{job.function_id}", job.id)
         yield from _stand_back(turn, job.id, keys, function)
         return None
-    if turn.offer.room <= 0:
+    pool = turn.offer.full_pool(function.id)
+    if pool is not None:
+        yield BlockJob(pool, job.id)
+        yield from _stand_back(turn, job.id, keys, function)
+        return None
+    if not turn.offer.has_room(function.id):
         yield ReadyJob(job.id)
         turn.effects.append(Backlog())
         return None
@@ -157,7 +162,7 @@ def admit(turn: Turn, job: Job) -> Decision[Lease | None]:
     for key in keys:
         if key.hold != "singleton":
             yield PutSlot(key.key, job.id)
-    lease = turn.offer.take(job.id)
+    lease = turn.offer.take(job.id, function.id)
     yield LeaseJob(lease.node, lease.token, job.id)
     if job.token == 0:
         yield from first_start(turn, function, job)
@@ -362,6 +367,13 @@ def _queues(turn: Turn, key: Key, function: CompiledFunction | None) -> Iterator
         for index, rule in enumerate(other.config.concurrency):
             if rule.scope == scope and rule.limit:
                 yield f"{key.key}|{other.id}:{index}", rule.limit
+
+
+def let_in(turn: Turn, pool: str, count: int) -> Decision[int]:
+    """Makes runs ready that were blocked on a pool, at most `count`; returns how many there were."""
+    waiting = yield from reads.blocked_jobs(pool, count)
+    yield from _ready(turn, waiting)
+    return len(waiting)
 
 
 def _ready(turn: Turn, job_ids: list[str]) -> Decision[None]:

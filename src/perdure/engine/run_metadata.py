@@ -29,6 +29,21 @@ class Note(msgspec.Struct, frozen=True):
     op: Literal["merge", "set", "delete"] = "merge"
 
 
+def notes_of(reported: Json) -> list[Note]:
+    """The notes that came with an operation of an app. Those that are malformed are left out: no step fails by them.
+
+    >>> notes_of([{"kind": "userland.x", "scope": "step", "op": "merge", "values": {"a": 1}}, {"kind": 7}])
+    [Note(scope='step', kind='userland.x', values={'a': 1}, op='merge')]
+    """
+    found: list[Note] = []
+    for each in reported if isinstance(reported, list) else ():
+        try:
+            found.append(msgspec.convert(each, Note))
+        except msgspec.ValidationError:
+            continue
+    return found
+
+
 class Rejected(msgspec.Struct, frozen=True):
     """Why notes were not taken; nothing of them was."""
 

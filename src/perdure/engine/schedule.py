@@ -172,9 +172,10 @@ def _create(turn: Turn, function: CompiledFunction, run: Run, job: Job, events: 
     """Stores a run with its driver job, leased at once where nothing can refuse it."""
     ungated = job.keys is None and job.data is None and job.state == JobState.READY and not function.paused
     # A run that is done once more may have steps already, which this start would not carry along.
-    if ungated and run.original_run_id is None and turn.offer.room > 0 and turn.offer.runnable(function.id):
+    fresh = run.original_run_id is None
+    if ungated and fresh and turn.offer.has_room(function.id) and turn.offer.runnable(function.id):
         # One statement each instead of insert, then update: this is the path of every unlimited function.
-        lease = turn.offer.take(run.id)
+        lease = turn.offer.take(run.id, function.id)
         run.status, run.started_at = RunStatus.RUNNING, turn.now
         job.state, job.node, job.token = JobState.LEASED, lease.node, lease.token
         yield put_run(run)

@@ -98,16 +98,54 @@ Effect: TypeAlias = Start | Wake | Ended | Due | Backlog
 
 
 class Offer:
-    """How many jobs a node would take at once. `take` makes leases while there is room."""
+    """How many jobs a node would take at once. `take` makes leases while there is room.
 
-    def __init__(self, node: str, tokens: Callable[[], int], room: int, runnable: Callable[[str], bool]) -> None:
+    The runs of some functions have pools of their own: `pool_of` names the pool and its room.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        tokens: Callable[[], int],
+        room: int,
+        runnable: Callable[[str], bool],
+        pool_of: Callable[[str], tuple[str, int] | None] = lambda _: None,
+        refused: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.node = node
         self.room = room
         self.runnable = runnable
         self._tokens = tokens
+        self._pool_of = pool_of
+        self._refused = refused
+        self._pools: dict[str, int] = {}
 
-    def take(self, job_id: str) -> Lease:
-        self.room -= 1
+    def full_pool(self, function_id: str) -> str | None:
+        """The pool of a function, if it has no room: the key on which its runs are to wait."""
+        pool = self._pool(function_id)
+        if pool is None or self._pools[pool] > 0:
+            return None
+        self._refused(pool)
+        return pool
+
+    def has_room(self, function_id: str) -> bool:
+        """Whether a run of the function would be taken at once."""
+        pool = self._pool(function_id)
+        return self.room > 0 if pool is None else self._pools[pool] > 0
+
+    def _pool(self, function_id: str) -> str | None:
+        found = self._pool_of(function_id)
+        if found is None:
+            return None
+        self._pools.setdefault(*found)
+        return found[0]
+
+    def take(self, job_id: str, function_id: str) -> Lease:
+        pool = self._pool(function_id)
+        if pool is None:
+            self.room -= 1
+        else:
+            self._pools[pool] -= 1
         return Lease(job_id, self.node, self._tokens())
 
 

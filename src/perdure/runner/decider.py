@@ -47,8 +47,9 @@ class _Begin:
 class Decider:
     """Where time, ids, chance and the node's name come from for every decision of this process.
 
-    `room` says how many more runs the node would take right now, `runnable` whether it has a function's code;
-    both are asked in the store's thread. `on_effect` is called in the event loop.
+    `room` says how many more runs the node would take right now, `runnable` whether it has a function's code,
+    `pool_of` a pool that a function's runs share, with its room, and `refused` hears of a run that found none there;
+    all are asked in the store's thread. `on_effect` is called in the event loop.
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class Decider:
         self._tokens = itertools.count(1).__next__
         self.room: Callable[[], int] = lambda: 0
         self.runnable: Callable[[str], bool] = lambda _: False
+        self.pool_of: Callable[[str], tuple[str, int] | None] = lambda _: None
+        self.refused: Callable[[str], None] = lambda _: None
         self.on_effect: Callable[[Effect], None] = lambda _: None
 
     def turn(self) -> Turn:
-        offer = Offer(self.node, self._tokens, self.room(), self.runnable)
+        offer = Offer(self.node, self._tokens, self.room(), self.runnable, self.pool_of, self.refused)
         return Turn(self.clock.now(), self.ids, self._chance, self.catalogue, offer, self._fixed_retry)
 
     async def decide(self, make: Callable[Concatenate[Turn, P], Decision[T]], *args: P.args, **kwargs: P.kwargs) -> T:

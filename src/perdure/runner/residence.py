@@ -57,6 +57,11 @@ class Code(Protocol):
         """The function's id."""
         ...
 
+    @property
+    def pool(self) -> str | None:
+        """The pool of places that its runs share with others (see `Pools`); None for those of the runner itself."""
+        ...
+
     def reside(self, keeper: Keeper, start: Start, compiled: CompiledFunction) -> Residence:
         """A residence for a run that was leased; it waits for `begin`."""
         ...

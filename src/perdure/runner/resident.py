@@ -53,6 +53,10 @@ class Handler(msgspec.Struct, frozen=True):
     def id(self) -> str:
         return self.function.id
 
+    @property
+    def pool(self) -> None:
+        return None
+
     def reside(self, keeper: Keeper, start: Start, compiled: CompiledFunction) -> Resident:
         return Resident(keeper, self, start, compiled)
 

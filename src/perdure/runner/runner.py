@@ -18,7 +18,7 @@ from contextvars import copy_context
 from typing import TypeVar
 
 from perdure.bus import MemoryBus
-from perdure.engine import drive, due
+from perdure.engine import drive, due, flow
 from perdure.engine.turn import Decision, Due, Effect, Ended, Lease, Start, Turn, Wake
 from perdure.model.errors import StoreError
 from perdure.model.json import Json
@@ -27,6 +27,7 @@ from perdure.runner.clock import Timer
 from perdure.runner.decider import Decider
 from perdure.runner.fetch import Fetcher
 from perdure.runner.loading import load_runs
+from perdure.runner.pools import Pools
 from perdure.runner.residence import Code, Residence
 from perdure.sdk.port import FetchRequest, FetchResponse
 
@@ -46,6 +47,8 @@ _PAUSE_AFTER_ERROR = 1.0
 class Runner:
     """Runs the functions of this process. `max_active` runs execute at once, `max_parked` wait without replay.
 
+    `max_per_app` is how many runs of each app on another server execute at once, besides.
+
     `threads` bounds the worker threads of plain functions, made as needed. It must exceed what plain handlers can
     hold at once (`max_active + max_parked`), or their steps would wait for threads that never come free.
     """
@@ -56,6 +59,7 @@ class Runner:
         *,
         max_active: int = 1000,
         max_parked: int = 1000,
+        max_per_app: int = 1000,
         threads: int = 4096,
     ) -> None:
         self.decider = decider
@@ -68,6 +72,7 @@ class Runner:
         self._max_parked = max_parked
         self._threads = ThreadPoolExecutor(threads, "perdure-step")
         self._fetcher = Fetcher()
+        self._pools = Pools(max_per_app, self._let_in)
         self._tasks: set[asyncio.Task[Json]] = set()
         self._backlog = False
         self._work = asyncio.Event()
@@ -78,6 +83,8 @@ class Runner:
         self._changed = asyncio.Event()
         decider.room = self._room
         decider.runnable = self._codes.__contains__
+        decider.pool_of = self._pool_of
+        decider.refused = self._pools.refused
         decider.on_effect = self._on_effect
 
     async def start(self) -> None:
@@ -131,11 +138,26 @@ class Runner:
     # Effects: what the engine asks for after a commit.
 
     def _capacity(self) -> int:
-        return 0 if self._stopping else self._max_active - len(self._residents) + len(self._parked)
+        return 0 if self._stopping else self._max_active + self._pools.inside - self.load[0]
 
     def _room(self) -> int:
         # While others wait to be claimed, nothing new may overtake them.
         return 0 if self._backlog else self._capacity()
+
+    def _pool_of(self, function_id: str) -> tuple[str, int] | None:
+        code = self._codes.get(function_id)
+        if code is None or code.pool is None or self._stopping:
+            return None
+        return code.pool, self._pools.room(code.pool)
+
+    def _let_in(self, pool: str, count: int) -> None:
+        if not self._stopping:
+            self._spawn(self._call_in(pool, count))
+
+    async def _call_in(self, pool: str, count: int) -> None:
+        if await self._persist(lambda: self.decider.decide(flow.let_in, pool, count)) == count:
+            # There may be more of them.
+            self._pools.refused(pool)
 
     def resident(self, run_id: str) -> Residence | None:
         """The residence of a run, if it has one here."""
@@ -160,6 +182,7 @@ class Runner:
         resident = self._residents.get(start.run_id)
         if resident is not None:
             self._parked.pop(start.run_id, None)
+            self._pools.enter(resident)
             resident.resume(start)
             return
         code = self._codes.get(start.function_id)
@@ -169,6 +192,7 @@ class Runner:
             return
         resident = code.reside(self, start, compiled)
         self._residents[start.run_id] = resident
+        self._pools.enter(resident)
         if start.run is not None and start.events is not None:
             resident.begin(start.run, start.events, [])
             return
@@ -231,6 +255,7 @@ class Runner:
 
     def parked(self, resident: Residence) -> None:
         self._parked[resident.run_id] = resident
+        self._pools.leave(resident)
         self._changed.set()
         now = self.decider.clock.now()
         if resident.idle and resident.wakes_at is not None and resident.wakes_at - now > _STAY:
@@ -246,6 +271,7 @@ class Runner:
         if self._residents.get(resident.run_id) is resident:
             del self._residents[resident.run_id]
             self._parked.pop(resident.run_id, None)
+            self._pools.leave(resident)
         self._changed.set()
         if resident.lease is not None and not self._stopping:
             self._hand_back(resident.lease)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _MAX_BODY = 2 * 1024 * 1024
 _MAX_NAME = 128
 _HASH = re.compile(r"[0-9a-f]{40}")
-_SCORE = "perdure.score"
+_SCORE = "inngest.score"
 
 
 class _Target(msgspec.Struct):
@@ -57,7 +57,7 @@ class _Metadata(msgspec.Struct):
 
 class _Score(msgspec.Struct, rename="camel"):
     name: str
-    value: bool | int | float | str
+    value: bool | int | float
     step_id: str | None = None
 
 
@@ -81,7 +81,7 @@ async def attach_scores(backend: Backend, run_id: str, request: Request, missing
     for score in scores:
         if not score.name or score.step_id == "":
             raise _invalid("the name and the stepId of a score must not be empty")
-        by_target.setdefault(_Target(score.step_id).place(), {})[score.name] = score.value
+        by_target.setdefault(_Target(score.step_id).place(), {})[score.name] = {"value": score.value}
     for target, values in by_target.items() or {"": dict[str, Json]()}.items():
         await _attach(backend, run_id, target, [Note("step" if target else "run", _SCORE, values)], missing)
     return [{key: value for key, value in msgspec.to_builtins(score).items() if value is not None} for score in scores]

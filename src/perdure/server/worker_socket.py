@@ -43,6 +43,9 @@ _HELLO_WITHIN = 5.0
 """How long a worker may take to introduce itself (seconds)."""
 _PARTING = 5.0
 """How long a worker may take to hear what was still to be sent when its connection ends (seconds)."""
+_EARLY = frozenset({Kind.WORKER_HEARTBEAT, Kind.WORKER_REQUEST_EXTEND_LEASE, Kind.WORKER_REPLY})
+"""What the Python SDK, when it connects again, goes on to say before it introduces itself. It is heard after that."""
+_MAX_EARLY = 8 * 1024 * 1024
 _MAX_APPS = 100
 _LANGUAGES = {"typescript": "js", "javascript": "js", "python": "py"}
 
@@ -92,7 +95,10 @@ async def _listen(socket: WebSocket, backend: Backend, link: _SocketLink, secret
     pool: WorkerPool = backend.workers
     worker: Worker | None = None
     try:
-        worker = await _introduced(socket, backend, link, secret)
+        early: list[bytes] = []
+        worker = await _introduced(socket, backend, link, secret, early)
+        for data in early:
+            pool.receive(worker, data)
         while True:
             pool.receive(worker, await _next(socket))
     except ConnectionRefused as refused:
@@ -116,12 +122,14 @@ async def _next(socket: WebSocket) -> bytes:
     return data
 
 
-async def _introduced(socket: WebSocket, backend: Backend, link: _SocketLink, secret: bytes) -> Worker:
+async def _introduced(
+    socket: WebSocket, backend: Backend, link: _SocketLink, secret: bytes, early: list[bytes]
+) -> Worker:
     """The worker, registered and in the pool."""
     link.send(frame(Kind.GATEWAY_HELLO))
     try:
         async with asyncio.timeout(_HELLO_WITHIN):
-            said = _read_introduction(await _next(socket))
+            said = await _introduction(socket, early)
     except TimeoutError as error:
         message = f"the worker did not introduce itself within {_HELLO_WITHIN:g} s"
         raise ConnectionRefused("connect_worker_hello_timeout", message) from error
@@ -138,16 +146,25 @@ async def _introduced(socket: WebSocket, backend: Backend, link: _SocketLink, se
     return worker
 
 
-def _read_introduction(data: bytes) -> WorkerConnect:
+async def _introduction(socket: WebSocket, early: list[bytes]) -> WorkerConnect:
+    """What the worker says of itself. `early` gets what it says before, on behalf of its connection before."""
+    while True:
+        data = await _next(socket)
+        try:
+            message = decode(Frame, data)
+        except MessageError as error:
+            raise ConnectionRefused("connect_worker_hello_invalid_msg", str(error)) from error
+        if message.kind == Kind.WORKER_CONNECT:
+            return _read_introduction(message.payload)
+        early.append(data)
+        if message.kind not in _EARLY or sum(map(len, early)) > _MAX_EARLY:
+            told = f"a worker introduces itself first (kind {Kind.WORKER_CONNECT.value}), got kind {message.kind}"
+            raise ConnectionRefused("connect_worker_hello_invalid_msg", told)
+
+
+def _read_introduction(payload: bytes) -> WorkerConnect:
     try:
-        message = decode(Frame, data)
-    except MessageError as error:
-        raise ConnectionRefused("connect_worker_hello_invalid_msg", str(error)) from error
-    if message.kind != Kind.WORKER_CONNECT:
-        told = f"a worker introduces itself first (kind {Kind.WORKER_CONNECT.value}), got kind {message.kind}"
-        raise ConnectionRefused("connect_worker_hello_invalid_msg", told)
-    try:
-        said = decode(WorkerConnect, message.payload)
+        said = decode(WorkerConnect, payload)
     except MessageError as error:
         raise _invalid(str(error)) from error
     names = [app.app_name for app in said.apps]

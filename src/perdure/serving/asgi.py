@@ -69,7 +69,8 @@ class ServedApp:
             found = await self._endpoint.answer(request)
         finally:
             watch.cancel()
-        await _send(send, found, head=scope["method"] == "HEAD")
+        if not request.gone.is_set():
+            await _send(send, found, head=scope["method"] == "HEAD")
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -1,7 +1,8 @@
 """The app side of the protocol: what a served app answers to GET, PUT and POST, whatever carries them.
 
 Invariant: in production nothing of a function runs, and nothing is told, without a signature of one of the keys
-over the body. A PUT may come from anyone: all that it does is to have the app register with its own server.
+over the body. A PUT may come from anyone, as it may with other SDKs: all that it does is to have the app register with
+its own server. Under which address, the caller's Host header says, unless `serve_origin` does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from perdure.model.keys import SigningKey
 from perdure.sdk.app import App
 from perdure.sdk.function import Function
 from perdure.serving import introspection
-from perdure.serving.exchange import HANDLED, REQUEST_VERSION, UNAUTHORIZED, Answer, Request, answer, problem, sdk_name
+from perdure.serving.exchange import HANDLED, REQUEST_VERSION, Answer, Request, answer, problem, sdk_name, unauthorized
 from perdure.serving.host import CallHost
 from perdure.serving.incoming import CallError, IncomingCall, parse_call, parse_events, parse_steps
 from perdure.serving.outbound import Outbound, ServerError
@@ -58,14 +59,14 @@ class Endpoint:
     async def _route(self, request: Request, key: SigningKey | None) -> Answer:
         open_to_all = self._settings.is_dev
         if request.method in ("GET", "HEAD"):
-            return self._introspect(request, key) if key or open_to_all else UNAUTHORIZED
+            return self._introspect(request, key) if key or open_to_all else unauthorized()
         if request.method == "PUT":
             return await self._sync(request, key)
         if request.method != "POST":
             return answer(405, {"message": f"use one of {_METHODS}"}, allow=_METHODS)
         if not key and not open_to_all:
             self._explain(request)
-            return UNAUTHORIZED
+            return unauthorized()
         if request.query.get("probe") == "trust":
             return answer(200, {})
         return await self._call(request)
@@ -132,6 +133,13 @@ class Endpoint:
             found = answer(200, introspection.synced_in_band(self._settings, document, request.framework))
             found.headers[names.SYNC_KIND] = "in_band"
             return found
+        if key is None and not self._settings.is_dev and self._settings.serve_origin is None:
+            _log.warning(
+                "app %s was told to register as %s by a request that is not signed; serve_origin "
+                "(PERDURE_SERVE_ORIGIN) fixes the address",
+                self._app.id,
+                url,
+            )
         query = {name: request.query[name] for name in ("deployId",) if name in request.query}
         received = await self._outbound.register(document, query, request.framework)
         _log.info("app %s registered as %s: %d", self._app.id, url, received.status)

@@ -70,4 +70,6 @@ def problem(status: int, code: str, name: str, message: str, *, retry: bool) -> 
     return found
 
 
-UNAUTHORIZED: Final = Answer(401, b'{"message":"Unauthorized"}', turned_away=True)
+def unauthorized() -> Answer:
+    """The answer to whoever did not prove to be the server."""
+    return Answer(401, encode({"message": "Unauthorized"}), turned_away=True)

@@ -112,6 +112,9 @@ class CallHost:
                 self._settle(outgoing.error(ErrorInfo("CancelledError", "the handler was cancelled from within")))
         except (Exception, SystemExit) as raised:
             if not self._leaving:
+                run_id, name = self._call.ctx.run_id, type(raised).__name__
+                # Without the message, which may carry what must not be logged: the record of the run has it.
+                _log.warning("run %s of %s: the handler failed with %s", run_id, self._function.id, name)
                 self._settle(outgoing.failed(failure_of(raised, self.now())))
         else:
             recorded = self._checkpoints is not None and self._checkpoints.recorded

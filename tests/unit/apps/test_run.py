@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from perdure.apps.gateway import GatewayFailure
 from perdure.apps.remote import UnknownRunError
-from perdure.apps.run import StaleCallError
+from perdure.apps.run import RemoteCode, StaleCallError
 from perdure.apps.transport import Call, CallError, Reply
 from perdure.model.config import Concurrency
 from perdure.model.errors import ErrorInfo, RunFailedError
@@ -18,7 +19,7 @@ from perdure.model.json import Json, decode, encode
 from perdure.model.records import RunStatus
 from perdure.node import Node
 from perdure.testing import VirtualClock
-from tests.support.remote_app import Received, RemoteApp, calling, config, done, op, ops, reply, sha
+from tests.support.remote_app import Received, RemoteApp, calling, config, done, no_gateway, op, ops, reply, sha
 
 
 def steps_of(app: RemoteApp) -> list[str]:
@@ -556,3 +557,36 @@ async def test_an_error_of_any_shape_is_kept_as_it_came() -> None:
             await run.result(timeout=0)
         row = await run._load()
         assert row.output is not None and decode(row.output) == "plain err"
+
+
+async def test_an_app_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
+    hanging = asyncio.Event()
+
+    async def answer(received: Received) -> Reply:
+        await hanging.wait()
+        return reply()
+
+    slow, quick = RemoteApp(answer), RemoteApp(lambda _: reply())
+    async with calling(slow, db=tmp_path / "db", max_per_app=3, max_active=1) as node:
+        await node.ingest([{"name": "t/f"}] * 8)
+        while len(slow.calls) < 3:
+            await asyncio.sleep(0)
+        other = msgspec.structs.replace(config("quick"), app_id="other")
+        await node.register_configs("other", [other])
+        node.runner.use([RemoteCode(other.id, "other", other.url or "", quick, no_gateway)])
+        for _ in range(5):
+            run = await node.trigger(other.id)
+            assert await run.result(timeout=5) is None
+        assert len(slow.calls) == 3
+        hanging.set()
+        await node.settle()
+        assert len(slow.calls) == 8
+        assert (await node.health()).runs == {RunStatus.COMPLETED: 13}
+        hanging.clear()
+        await node.ingest([{"name": "t/f"}] * 8)
+        while len(slow.calls) < 11:
+            await asyncio.sleep(0)
+    hanging.set()
+    async with calling(slow, db=tmp_path / "db", max_per_app=3) as node:
+        await node.drain()
+        assert (await node.health()).runs == {RunStatus.COMPLETED: 21}

@@ -146,5 +146,5 @@ COMPONENTS: dict[str, Json] = {
     ),
     "FunctionState": record({"id": TEXT, "slug": TEXT, "paused": FLAG}),
     "Replay": record({"id": TEXT, "runCount": NUMBER, "skippedCount": NUMBER, "createdAt": TIME, "endedAt": TIME}),
-    "Score": record({"name": NAME, "value": {"type": ["number", "boolean", "string"]}}, {"stepId": NAME}),
+    "Score": record({"name": NAME, "value": {"type": ["number", "boolean"]}}, {"stepId": NAME}),
 }  # fmt: skip

@@ -47,7 +47,7 @@ _OF_FUNCTIONS = (
 )
 _FROM_STEP = s.closed(
     {"stepId": {**s.NAME, "description": "The name of the step, or its hash."}},
-    {"input": {"type": ["array", "null"], "description": "The arguments that the step gets instead of its own."}},
+    {"input": {"type": ["array", "null"], "description": "Refused: a step takes its arguments from the code of its function."}},
 ) | {"description": "Keeps what was recorded before this step, and does it and later ones again."}
 _INVOCATION = s.closed(
     {"data": {**s.OBJECT, "description": "What the function gets as the data of its event."}},
