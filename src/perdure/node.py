@@ -290,14 +290,16 @@ class Node:
             raise NotFoundError(f"there is no run {run_id}")
         return status
 
-    async def rerun(self, run_id: str, from_step: str | None = None) -> RunHandle[Json]:
+    async def rerun(
+        self, run_id: str, from_step: str | None = None, arguments: list[Json] | None = None
+    ) -> RunHandle[Json]:
         """Starts a run once more, with the same events, as a new run.
 
         `from_step` is the name of a step, or its hash: what was recorded before it is not done again, that step and
-        later ones are. Raises `NotFoundError` for an unknown run, `RefusedError` otherwise (`reason`
+        later ones are. `arguments` are what it gets instead of its own, if its app is on another server. Raises `NotFoundError` for an unknown run, `RefusedError` otherwise (`reason`
         "step_not_found", "unregistered", "function_paused", "skipped", "events_gone").
         """
-        outcome = await self._decider.decide(operate.rerun, run_id, from_step)
+        outcome = await self._decider.decide(operate.rerun, run_id, from_step, arguments)
         if outcome is None:
             raise NotFoundError(f"there is no run {run_id}")
         if isinstance(outcome, Refused):

@@ -23,7 +23,7 @@ async def double(ctx: Context) -> dict[str, object]:
 
 @app.function("call", trigger="own/call", retries=0)
 async def call(ctx: Context) -> object:
-    return await step.invoke("call", function=ctx.event.data["function"], data={"n": ctx.event.data["n"]})
+    return await step.invoke("call", ctx.event.data["function"], data={"n": ctx.event.data["n"]})
 
 @app.function("tell", trigger="own/tell", retries=0)
 async def tell(ctx: Context) -> None:

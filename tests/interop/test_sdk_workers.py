@@ -27,8 +27,13 @@ async def _two(fleet: Fleet, id: str) -> list[SdkApp]:
     return workers
 
 
-@pytest.mark.parametrize("id", WORKERS)
-async def test_another_worker_goes_on_when_one_dies(fleet: Fleet, id: str) -> None:
+@pytest.mark.slow
+async def test_another_worker_goes_on_when_one_dies(fleet: Fleet) -> None:
+    # A worker that falls silent may still be at work behind a broken network: its call is its own for two minutes.
+    await asyncio.gather(*(_one_dies(fleet, id) for id in WORKERS))
+
+
+async def _one_dies(fleet: Fleet, id: str) -> None:
     workers = await _two(fleet, id)
     key = workers[0].key()
     run_id = await workers[0].begin("one-at-a-time", {"key": key, "n": 1, "ms": 3000})
@@ -40,7 +45,7 @@ async def test_another_worker_goes_on_when_one_dies(fleet: Fleet, id: str) -> No
     dying = await eventually(busy, "worker that works")
     (other,) = [worker for worker in workers if worker is not dying]
     dying.kill()
-    run = await other.ended(run_id)
+    run = await other.ended(run_id, 180)
     assert (run.status, run.output) == ("COMPLETED", 1)
     assert await other.noted(key) == ["1 begins", "1 ends"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 
 import perdure
-from perdure import App, BatchEvents, Context, NonRetriableError, RetryAfterError, StepError, step
+from perdure import App, BatchEvents, CancelOn, Context, Event, NonRetriableError, RetryAfterError, StepError, step
 from perdure.client import Client
 from perdure.model.json import Json
 from perdure.sync import step as blocking
@@ -23,6 +24,7 @@ from tests.support.hosting import asgi_server
 
 PATH = "/api/inngest"
 Outcome: TypeAlias = tuple[str, Json]
+_RUN_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 
 
 @dataclass
@@ -159,6 +161,64 @@ def shop() -> App:
     async def batch(ctx: Context) -> list[Json]:
         return [event.data["n"] for event in ctx.events]
 
+    @app.function("too-large", trigger="too-large", retries=0)
+    async def too_large(ctx: Context) -> None:
+        await step.run("large", lambda: "x" * 5_000_000)
+
+    @app.function("too-many", trigger="too-many", retries=0)
+    async def too_many(ctx: Context) -> None:
+        for number in range(1002):
+            await step.run(f"step {number}", int)
+
+    @app.function("conflict", trigger="conflict", retries=0)
+    async def conflict(ctx: Context) -> None:
+        await asyncio.gather(
+            step.wait_for_signal("one", signal=f"c{ctx.run_id}", timeout="1h"),
+            step.invoke("other", "shop-conflicting", data={"signal": f"c{ctx.run_id}"}),
+        )
+
+    @app.function("conflicting", retries=0)
+    async def conflicting(ctx: Context) -> None:
+        await step.wait_for_signal("two", signal=ctx.event.data["signal"], timeout="1h")
+
+    @app.function("invoking", trigger="invoking", retries=0)
+    async def invoking(ctx: Context) -> list[Json]:
+        found: list[Json] = []
+        for name, timeout in (("shop-nobody", "1h"), ("shop-sleeper", 0.05), ("shop-failing", "1h")):
+            try:
+                await step.invoke(name, name, timeout=timeout)
+            except StepError as error:
+                found.append([error.name, error.message])
+        return found
+
+    @app.function("sleeper")
+    async def sleeper(ctx: Context) -> None:
+        await step.sleep("long", "1d")
+
+    @app.function("wrong", trigger="wrong")
+    async def wrong(ctx: Context) -> None:
+        await step.sleep("too long", "500d")
+
+    async def seen(ctx: Context) -> None:
+        data = ctx.event.data
+        told = {"key": data["event"]["data"]["key"], "error": data["error"]["message"], "of": data["function_id"]}
+        await step.send_event("tell", {"name": "seen", "data": told})
+
+    @app.function("breaking", retries=0, on_failure=seen)
+    async def breaking(ctx: Context) -> None:
+        raise ValueError("broken")
+
+    @app.function("watching", trigger="watching")
+    async def watching(ctx: Context) -> Json:
+        wait = step.wait_for_event("wait", event="seen", timeout="10s", if_=f"async.data.key == '{ctx.run_id}'")
+        child = step.invoke("child", "shop-breaking", data={"key": ctx.run_id})
+        event, failure = await asyncio.gather(wait, child, return_exceptions=True)
+        return [isinstance(event, Event) and event.data, str(failure)]
+
+    @app.function("cancelled", trigger="cancelled", cancel_on=CancelOn("stop", match="data.id"))
+    async def cancelled(ctx: Context) -> None:
+        await asyncio.gather(step.sleep("long", "1h"), step.send_event("stop", {"name": "stop", "data": {"id": 7}}))
+
     @app.function("past", trigger="past")
     async def past(ctx: Context) -> None:
         await step.sleep_until("past", datetime(2020, 1, 1, tzinfo=UTC))
@@ -171,16 +231,19 @@ async def ended(client: Client, event_id: str) -> Outcome:
         for run_id in await client.runs_of_event(event_id):
             run = await client.get_run(run_id)
             if run.status not in ("QUEUED", "RUNNING"):
-                return run.status, without_lines(run.output)
+                return run.status, comparable(run.output)
         await asyncio.sleep(0.02)
     raise AssertionError("the run did not end")
 
 
-def without_lines(output: Json) -> Json:
-    """The same, with the stack of an error as no more than whether it has one: in its lines the engine shows."""
-    if isinstance(output, dict) and "stack" in output:
-        return {**output, "stack": "Traceback" in output["stack"], "cause": without_lines(output.get("cause"))}
-    return output
+def comparable(output: Json) -> Json:
+    """The same without what may differ: ids of runs, and the lines of a stack, in which the engine shows."""
+    if isinstance(output, dict):
+        found = {key: comparable(value) for key, value in output.items()}
+        return {**found, "stack": "Traceback" in output["stack"]} if "stack" in output else found
+    if isinstance(output, list):
+        return [comparable(value) for value in output]
+    return _RUN_ID.sub("RUN", output) if isinstance(output, str) else output
 
 
 EVENTS: dict[str, list[dict[str, Json]]] = {
@@ -188,6 +251,8 @@ EVENTS: dict[str, list[dict[str, Json]]] = {
     for name in (
         "types", "repeated", "plain", "retried", "handler-retried", "caught", "fewer", "failing", "uncaught",
         "unstorable", "branches", "race", "limited", "talking", "large", "past",
+        "too-large", "too-many", "conflict", "invoking", "wrong", "watching",
+        "cancelled",
     )
 } | {"batch": [{"name": "batch", "data": {"n": 1}}, {"name": "batch", "data": {"n": 2}}]}  # fmt: skip
 

@@ -281,7 +281,12 @@ async def test_a_rerun(wire: Wire) -> None:
         (
             {"fromStep": {"stepId": "a", "input": [1]}},
             "invalid_request",
-            "fromStep.input cannot be given: a step takes its arguments from the code of its function",
+            "steps of t-two, which runs in this process, take what its code gives",
+        ),
+        (
+            {"fromStep": {"stepId": "a", "input": {"x": 1}}},
+            "invalid_field_format",
+            "fromStep.input must be a list: the arguments of the step",
         ),
     ],
 )

@@ -48,12 +48,11 @@ class HttpTransport:
         headers = call.headers
         if self._keys is not None:
             headers = {**headers, names.SIGNATURE: self._keys.sign(call.body, self._now())}
-        url = call.url
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._follow(call.url, headers, call.body)
         except _failures() as error:
-            raise self._failed(url, error) from error
+            raise self._failed(call.url, error) from error
 
     async def _follow(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         """Calls where redirects lead."""
@@ -93,8 +92,10 @@ class HttpTransport:
         if self._session is None:
             import aiohttp
 
+            from perdure.apps.connector import Connector
+
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE),
+                connector=Connector(_IDLE),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_WITHIN),
                 headers={"accept-encoding": "gzip"},
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -129,7 +130,7 @@ def _target(url: str, at: str, location: str) -> str:
 
 
 def _span(seconds: float) -> str:
-    return f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds:g} seconds"
+    return f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds:g} s"
 
 
 def _reuse_tracing() -> aiohttp.TraceConfig:
@@ -176,7 +177,8 @@ def _too_large(response: aiohttp.ClientResponse) -> CallError:
         response.close()
     return CallError(
         "output_too_large",
-        f"The app's answer is larger than {MAX_REPLY_BYTES} bytes. Store large results elsewhere and return a reference.",
+        f"The app's answer is larger than {MAX_REPLY_BYTES} bytes. Store large results elsewhere, and return a "
+        "reference.",
     )
 
 

@@ -379,9 +379,6 @@ class RemoteRun(Residence):
 
     async def _reported(self, call: _OpenCall, ops: list[Op]) -> None:
         complete = next((op for op in ops if op.op == RUN_COMPLETE), None)
-        if complete is not None and (complete.data is not None) and len(ops) == 1:
-            await self._complete(complete)
-            return
         for op in ops:
             op.attempt = call.attempt
             if op.op == DISCOVERY_REQUEST:
@@ -442,7 +439,7 @@ class RemoteRun(Residence):
             return
         self._committing += 1
         try:
-            if len(ops) == 1 and ops[0].op == STEP_RUN and not self._attempt:
+            if len(ops) == 1 and ops[0].op == STEP_RUN and ops[0].metadata is None and not self._attempt:
                 await self._record_one(*pairs[0])
             else:
                 await self._record_many(pairs, alone)

@@ -17,6 +17,7 @@ from perdure.engine.drive import park
 from perdure.engine.flow import timer
 from perdure.engine.mutations import ChooseVersion, PutAttempt, PutEvent, PutStep, RecordStep, ResetAttempt
 from perdure.engine.retry import retry_delay
+from perdure.engine.run_metadata import attach, notes_of
 from perdure.engine.schedule import Refused, accept, consider, settle
 from perdure.engine.turn import Decision, Lease, Turn
 from perdure.engine.waits import NULL, narrow, open_pause, resume, send_signal, timer_id
@@ -87,6 +88,9 @@ def report(
         yield ChooseVersion(situation.version, situation.run.id)
     reported = Reported({})
     for seq, op in ops:
+        if op.metadata is not None:
+            # What is too much of it is left out: no step fails by its notes.
+            yield from attach(turn, situation.run.id, op.id, notes_of(op.metadata))
         if op.op in (DEFER_ADD, DEFER_ABORT):
             problem = yield from defers.record(turn, situation.run, seq, op)
             if problem is not None:

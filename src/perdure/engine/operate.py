@@ -14,14 +14,19 @@ from perdure.engine.intake import in_force
 from perdure.engine.mutations import put_function, put_step
 from perdure.engine.schedule import Refused, events_of, settle, start
 from perdure.engine.turn import Decision, Turn
+from perdure.model.json import Json, encode
+from perdure.model.ops import STEP_RUN
 from perdure.model.records import Step, StepStatus
 
 
-def rerun(turn: Turn, run_id: str, from_step: str | None = None) -> Decision[str | Refused | None]:
+def rerun(
+    turn: Turn, run_id: str, from_step: str | None = None, arguments: list[Json] | None = None
+) -> Decision[str | Refused | None]:
     """Starts a run once more; returns the new run's id, None when there is no such run.
 
     With `from_step` (a hash, or the name of a step: the first of that name) the new run remembers what was decided
-    before that step was recorded, and does that step and later ones again.
+    before that step was recorded, and does that step and later ones again. `arguments` are what the chosen step gets
+    instead of its own; only apps on other servers take them, for in this process a step's arguments are its code's.
     """
     original = yield from reads.run_by_id(run_id)
     if original is None:
@@ -31,6 +36,8 @@ def rerun(turn: Turn, run_id: str, from_step: str | None = None) -> Decision[str
         return Refused("unregistered", f"no app in force has the function {original.function_id}")
     if function.paused:
         return Refused("function_paused", f"function {function.id} is paused")
+    if arguments is not None and function.config.url is None:
+        return Refused("input_fixed", f"steps of {function.id}, which runs in this process, take what its code gives")
     memos: list[Step] = []
     if from_step is not None:
         steps = yield from reads.steps_of(run_id)
@@ -39,6 +46,8 @@ def rerun(turn: Turn, run_id: str, from_step: str | None = None) -> Decision[str
             return Refused("step_not_found", f"run {run_id} has no step {from_step!r}")
         # A later step is recorded after the chosen one, so nothing before it can rest on what it gave.
         memos = [step for step in steps if step.seq < chosen.seq and step.status <= StepStatus.FAILED]
+        if arguments is not None:
+            memos.append(_again(chosen, arguments, turn.now))
     events = yield from events_of((yield from views.event_ids(original)))
     if not events:
         return Refused("events_gone", f"the events of run {run_id} are no longer kept")
@@ -48,6 +57,12 @@ def rerun(turn: Turn, run_id: str, from_step: str | None = None) -> Decision[str
             yield put_step(msgspec.structs.replace(step, run_id=outcome, seq=seq))
     yield from settle(turn)
     return outcome
+
+
+def _again(step: Step, arguments: list[Json], now: int) -> Step:
+    """The row of a step that is to be done with other arguments."""
+    opts = encode({"override": arguments})
+    return Step(step.run_id, step.id, STEP_RUN, step.name, StepStatus.DUE, 0, 0, now, now, None, None, opts)
 
 
 def _chosen(steps: list[Step], wanted: str) -> Step | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from perdure.model.limits import MAX_STEP_BYTES
@@ -10,6 +11,7 @@ from perdure.sdk.port import FetchRequest, FetchResponse
 if TYPE_CHECKING:
     import aiohttp
 
+_LARGE: Final = 1024 * 1024
 _CONNECT_WITHIN: Final = 30.0
 _REFUSAL: Final = "this server makes no requests to private addresses"
 
@@ -35,7 +37,7 @@ async def fetch(session: aiohttp.ClientSession, request: FetchRequest) -> FetchR
             request.method,
             request.url,
             headers=request.headers,
-            data=request.body,
+            data=payload(request.body),
             timeout=timeout,
             allow_redirects=request.redirects,
             skip_auto_headers=("Accept", "Content-Type"),
@@ -48,6 +50,11 @@ async def fetch(session: aiohttp.ClientSession, request: FetchRequest) -> FetchR
         if isinstance(error, aiohttp.ClientConnectorError) and _REFUSAL in str(error.os_error):
             raise AddressRefusedError() from error
         raise OSError(f"no answer from {request.url}: {_said(error, request)}") from error
+
+
+def payload(body: bytes | None) -> bytes | BytesIO | None:
+    """A body as the client sends it without holding up the event loop: a large one in pieces."""
+    return BytesIO(body) if body is not None and len(body) > _LARGE else body
 
 
 def _said(error: Exception, request: FetchRequest) -> str:

@@ -116,7 +116,7 @@ class _Api:
         run_id = ulid(request, "Run")
         body = await read_fields(request.scope, request.receive, "fromStep")
         try:
-            started = await self._backend.rerun(run_id, _from_step(body))
+            started = await self._backend.rerun(run_id, *_from_step(body))
         except NotFoundError as error:
             raise ApiError(404, "Run not found") from error
         except RefusedError as error:
@@ -167,19 +167,20 @@ class _Api:
         raise ApiError(404, "Function not found")
 
 
-def _from_step(body: dict[str, Json]) -> str | None:
+def _from_step(body: dict[str, Json]) -> tuple[str | None, list[Json] | None]:
+    """The step from which a rerun begins, and what it gets instead of its own arguments."""
     chosen = body.get("fromStep")
     if chosen is None:
-        return None
+        return None, None
     step = chosen.get("stepId") if isinstance(chosen, dict) else None
     if isinstance(chosen, dict):
         check_fields(chosen, "stepId", "input", where="fromStep.")
     if not isinstance(step, str) or not step:
         raise ApiError(400, "fromStep.stepId is required: the name of a step, or its hash", "missing_field")
-    if chosen.get("input") is not None:
-        text = "fromStep.input cannot be given: a step takes its arguments from the code of its function"
-        raise ApiError(400, text, "invalid_request")
-    return step
+    arguments = chosen.get("input")
+    if arguments is not None and not isinstance(arguments, list):
+        raise _invalid("fromStep.input must be a list: the arguments of the step")
+    return step, arguments
 
 
 def _instant(body: dict[str, Json], name: str) -> int | None:
@@ -225,6 +226,8 @@ def _refusal(refused: Refused | None) -> ApiError:
 def _refused_rerun(error: RefusedError) -> ApiError:
     if error.reason == "step_not_found":
         return ApiError(400, "Step not found in original run", "invalid_request")
+    if error.reason == "input_fixed":
+        return ApiError(400, str(error), "invalid_request")
     if error.reason in ("skipped", "function_paused"):
         return ApiError(422, str(error), "function_skipped")
     return ApiError(409, str(error), "invalid_request")

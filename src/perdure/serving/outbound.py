@@ -18,7 +18,7 @@ from perdure.model.errors import NonRetriableError, PerdureError
 from perdure.model.event import EventError
 from perdure.model.json import InvalidJsonError, Json, decode, encode
 from perdure.model.keys import NO_EVENT_KEY
-from perdure.sdk.fetch import fetch
+from perdure.sdk.fetch import fetch, payload
 from perdure.sdk.port import FetchRequest, FetchResponse
 from perdure.serving.exchange import REQUEST_VERSION, SDK_LANGUAGE, sdk_name, sdk_version
 from perdure.serving.settings import Settings
@@ -157,7 +157,7 @@ class Outbound:
             sent["content-type"] = "application/json"
         try:
             async with session.request(
-                method, url, data=data, headers=sent, timeout=aiohttp.ClientTimeout(total=timeout)
+                method, url, data=payload(data), headers=sent, timeout=aiohttp.ClientTimeout(total=timeout)
             ) as response:
                 return Received(response.status, await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

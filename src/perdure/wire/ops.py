@@ -66,6 +66,7 @@ class _Wire(msgspec.Struct, rename="camel"):
     error: Json = None
     timing: Json = None
     userland: Json = None
+    metadata: Json = None
 
 
 _decoder = msgspec.json.Decoder(list[_Wire] | _Wire | None)
@@ -134,7 +135,7 @@ def _op(index: int, wire: _Wire, now: int, attempt: int, no_retry: bool, delay: 
         raise MalformedOpsError(f"operation {index} of the answer ({kind}) has no id")
     shown = wire.display_name or _userland_id(wire.userland) or wire.name or wire.id or ""
     opts = wire.opts if isinstance(wire.opts, dict) else {}
-    op = Op(kind, wire.id or "", shown, attempt=attempt, started_at=now, ended_at=now)
+    op = Op(kind, wire.id or "", shown, attempt=attempt, started_at=now, ended_at=now, metadata=wire.metadata)
     if kind in _OUTCOMES:
         _outcome(op, wire, opts, no_retry, delay)
     elif kind == RUN_COMPLETE:

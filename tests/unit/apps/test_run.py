@@ -590,3 +590,25 @@ async def test_an_app_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
     async with calling(slow, db=tmp_path / "db", max_per_app=3) as node:
         await node.drain()
         assert (await node.health()).runs == {RunStatus.COMPLETED: 21}
+
+
+async def test_a_step_is_done_again_with_other_arguments() -> None:
+    def answer(received: Received) -> Reply:
+        if not received.has("a"):
+            return ops(done("a", 1))
+        memo = received.body["steps"].get(sha("b"))
+        if memo is None or "input" in memo:
+            return ops(done("b", memo["input"] if memo else "first"))
+        return reply(received.memo("b"))
+
+    app = RemoteApp(answer)
+    async with calling(app) as node:
+        first = await node.trigger("app-f")
+        await node.drain()
+        assert await first.result(timeout=0) == {"data": "first"}
+        again = await node.rerun(first.run_id, "b", [7, {"x": 1}])
+        await node.drain()
+        assert await again.result(timeout=0) == {"data": [7, {"x": 1}]}
+    rerun = app.calls[3]
+    assert rerun.ctx["stack"]["stack"] == [sha("a")]
+    assert rerun.body["steps"] == {sha("a"): {"data": 1}, sha("b"): {"input": [7, {"x": 1}]}}

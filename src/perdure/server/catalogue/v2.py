@@ -47,7 +47,12 @@ _OF_FUNCTIONS = (
 )
 _FROM_STEP = s.closed(
     {"stepId": {**s.NAME, "description": "The name of the step, or its hash."}},
-    {"input": {"type": ["array", "null"], "description": "Refused: a step takes its arguments from the code of its function."}},
+    {
+        "input": {
+            "type": ["array", "null"],
+            "description": "What the step gets instead of its own arguments; of apps on other servers only.",
+        }
+    },
 ) | {"description": "Keeps what was recorded before this step, and does it and later ones again."}
 _INVOCATION = s.closed(
     {"data": {**s.OBJECT, "description": "What the function gets as the data of its event."}},
@@ -133,7 +138,7 @@ V2: tuple[Operation, ...] = (
         failures=(
             _INVALID, _NO_RUN, _TOO_LARGE, _SKIPPED,
             Failure(400, "invalid_request", "The run has no such step."),
-            Failure(409, "invalid_request", "The function or the events of the run are gone."),
+            Failure(409, "invalid_request", "The function or the events of the run are gone, or its steps take no input."),
         ),
     ),
     Operation(

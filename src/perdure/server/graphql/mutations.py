@@ -33,10 +33,12 @@ async def cancel_run(reader: Reader, runID: str) -> Json:
 async def rerun(reader: Reader, runID: str, fromStep: dict[str, Json] | None = None) -> str:
     """Starts a run once more; the id of the new one."""
     run_id = _ulid(runID)
-    if fromStep is not None and fromStep.get("input") is not None:
-        raise GraphQLError("fromStep.input cannot be given: a step takes its arguments from the code of its function")
+    chosen = fromStep or {}
+    arguments = chosen.get("input")
+    if arguments is not None and not isinstance(arguments, list):
+        raise GraphQLError("fromStep.input must be a list: the arguments of the step")
     try:
-        started = await reader.backend.rerun(run_id, fromStep["stepID"] if fromStep else None)
+        started = await reader.backend.rerun(run_id, chosen.get("stepID"), arguments)
     except NotFoundError as error:
         raise GraphQLError(f"there is no run {run_id}") from error
     except RefusedError as error:
