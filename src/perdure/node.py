@@ -296,8 +296,9 @@ class Node:
         """Starts a run once more, with the same events, as a new run.
 
         `from_step` is the name of a step, or its hash: what was recorded before it is not done again, that step and
-        later ones are. `arguments` are what it gets instead of its own, if its app is on another server. Raises `NotFoundError` for an unknown run, `RefusedError` otherwise (`reason`
-        "step_not_found", "unregistered", "function_paused", "skipped", "events_gone").
+        later ones are. `arguments` are what it gets instead of its own, if its app is on another server. Raises
+        `NotFoundError` for an unknown run, `RefusedError` otherwise (`reason` "step_not_found", "input_fixed",
+        "unregistered", "function_paused", "skipped", "events_gone").
         """
         outcome = await self._decider.decide(operate.rerun, run_id, from_step, arguments)
         if outcome is None:

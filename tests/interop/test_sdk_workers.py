@@ -27,27 +27,14 @@ async def _two(fleet: Fleet, id: str) -> list[SdkApp]:
     return workers
 
 
-@pytest.mark.slow
-async def test_another_worker_goes_on_when_one_dies(fleet: Fleet) -> None:
-    # A worker that falls silent may still be at work behind a broken network: its call is its own for two minutes.
-    await asyncio.gather(*(_one_dies(fleet, id) for id in WORKERS))
-
-
-async def _one_dies(fleet: Fleet, id: str) -> None:
-    workers = await _two(fleet, id)
-    key = workers[0].key()
-    run_id = await workers[0].begin("one-at-a-time", {"key": key, "n": 1, "ms": 3000})
-
-    async def busy() -> SdkApp | None:
-        found = [worker for worker in workers if await worker.noted(key)]
-        return found[0] if found else None
-
-    dying = await eventually(busy, "worker that works")
-    (other,) = [worker for worker in workers if worker is not dying]
+@pytest.mark.parametrize("id", WORKERS)
+async def test_another_worker_goes_on_with_what_waits(fleet: Fleet, id: str) -> None:
+    dying, other = await _two(fleet, id)
+    runs = [await dying.begin("singleton-cancel", {"key": dying.key(), "n": n}) for n in range(6)]
+    for run_id in runs:
+        await dying.waiting(run_id, "nap")
     dying.kill()
-    run = await other.ended(run_id, 180)
-    assert (run.status, run.output) == ("COMPLETED", 1)
-    assert await other.noted(key) == ["1 begins", "1 ends"]
+    assert [(await other.ended(run_id)).output for run_id in runs] == list(range(6))
 
 
 @pytest.mark.parametrize("id", WORKERS)

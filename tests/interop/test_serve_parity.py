@@ -70,12 +70,12 @@ def shop() -> App:
 
     @app.function("retried", trigger="retried", retries=3)
     async def retried(ctx: Context) -> list[int]:
-        first = await step.run("first", again, "first", 2)
-        return [first, await step.with_(retries=1).run("second", again, "second", 1)]
+        first = await step.run("first", again, ctx.run_id, 2)
+        return [first, await step.with_(retries=1).run("second", again, f"{ctx.run_id} second", 1)]
 
     @app.function("handler-retried", trigger="handler-retried", retries=3)
     async def handler_retried(ctx: Context) -> list[int]:
-        return [again("handler", 2), ctx.attempt, ctx.max_attempts]
+        return [again(ctx.run_id, 2), ctx.attempt, ctx.max_attempts]
 
     @app.function("caught", trigger="caught", retries=1)
     async def caught(ctx: Context) -> list[Json]:
@@ -91,9 +91,9 @@ def shop() -> App:
     @app.function("fewer", trigger="fewer", retries=4)
     async def fewer(ctx: Context) -> int:
         try:
-            await step.with_(retries=1).run("fewer", again, "fewer", 9)
+            await step.with_(retries=1).run("fewer", again, ctx.run_id, 9)
         except StepError:
-            return tries["fewer"]
+            return tries[ctx.run_id]
         return -1
 
     @app.function("failing", trigger="failing", retries=1)
@@ -268,13 +268,16 @@ async def local() -> AsyncGenerator[Client, None]:
         yield client
 
 
-@pytest.fixture(scope="module")
-async def remote(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Client, None]:
+@pytest.fixture(scope="module", params=[True, False], ids=["with-checkpoints", "without"])
+async def remote(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Client, None]:
     """A server in a process of its own, which calls them in this one."""
     folder: Path = tmp_path_factory.mktemp("server")
     options = ["--db", ":memory:", "--no-discovery", "--no-poll", "--retry-interval", "0.01"]
     with DevServer(folder, *options) as server:
-        async with asgi_server(perdure.serve(shop(), is_dev=True, base_url=server.url)) as url:
+        served = perdure.serve(shop(), is_dev=True, base_url=server.url, checkpointing=request.param)
+        async with asgi_server(served) as url:
             async with aiohttp.ClientSession() as session, session.put(url + PATH, json={}) as answer:
                 assert answer.status == 200
             async with Client(server.url) as client:

@@ -281,7 +281,7 @@ async def test_a_rerun(wire: Wire) -> None:
         (
             {"fromStep": {"stepId": "a", "input": [1]}},
             "invalid_request",
-            "steps of t-two, which runs in this process, take what its code gives",
+            "steps of shop-two, which runs in this process, take what its code gives",
         ),
         (
             {"fromStep": {"stepId": "a", "input": {"x": 1}}},

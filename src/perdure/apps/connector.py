@@ -40,4 +40,5 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, idle: float) -> None:
         super().__init__(limit=0, keepalive_timeout=idle)
-        self._factory = partial(_Connection, loop=asyncio.get_running_loop())
+        make: type[ResponseHandler] = _Connection
+        self._factory = partial(make, loop=asyncio.get_running_loop())

@@ -140,10 +140,14 @@ class RemoteRun(Residence):
             self._plan.ask()
         self._advance()
 
+    def _over(self) -> bool:
+        """Whether nothing more is to be recorded: the run has ended, or is another residence's."""
+        return self._leaving or self.ending
+
     # What is next.
 
     def _advance(self) -> None:
-        if self._leaving or self.ending or self._plan is None or self.lease is None:
+        if self._over() or self._plan is None or self.lease is None:
             return
         if self._draining:
             if not (self._calls or self._busy or self._committing):
@@ -257,7 +261,7 @@ class RemoteRun(Residence):
                 if self._places is not None:
                     self._places.leave(self.lease)
             self._calls.pop(call.request_id, None)
-            if not (self._leaving or self.ending):
+            if not self._over():
                 await self._take(call, result)
         except StoreError as error:
             self._give_up(error)
@@ -352,7 +356,7 @@ class RemoteRun(Residence):
             else:
                 now = self._decider.clock.now()
                 op = Op(STEP_RUN, entry.id, entry.name, None, result, None, entry.attempt, started_at, now)
-            if not (self._leaving or self.ending):
+            if not self._over():
                 await self._record([op])
         except StoreError as error:
             self._give_up(error)
@@ -368,13 +372,13 @@ class RemoteRun(Residence):
         What was recorded already is passed by. Raises `StaleCallError` when the call is no longer open, `StoreError`.
         """
         call = self._calls.get(request_id)
-        if call is None or self._leaving or self.ending:
+        if call is None or self._over():
             raise StaleCallError(f"request {request_id} is not being answered any more: its work was given out again")
         for op in ops:
             op.attempt = call.attempt
         await self._record(self._sift([op for op in ops if op.op in _CHECKPOINTED]))
-        if self._leaving and not self.ending:
-            raise StaleCallError(f"request {request_id} lost its lease: its work was given out again")
+        if self._over():
+            raise StaleCallError(f"request {request_id} lost its lease, or its run has ended")
         call.progressed = True
 
     async def _reported(self, call: _OpenCall, ops: list[Op]) -> None:
@@ -385,7 +389,7 @@ class RemoteRun(Residence):
                 self.plan.ask()
         found = self._sift(ops)
         await self._record(found, alone=complete is None)
-        if self._leaving or self.ending:
+        if self._over():
             return
         if complete is not None:
             await self._complete(complete)

@@ -47,7 +47,8 @@ class Op(msgspec.Struct, gc=False):
     "conflict": "fail" | "replace"}; InvokeFunction {"function_id", "data", "user"?, "v"?, "timeout"?: ms};
     SendEvent {"events": [..]}; SendSignal {"signal", "data"}; Gateway {"url", "method", "headers", "body"};
     AIGateway {"url", "headers", "auth_key", "format", "body"}; DeferAdd {"fn_slug", "input", "meta"?};
-    DeferAbort {"target_hashed_id"}. `metadata` are notes that an app attaches to the step. Those of other servers may have {"parallelMode": "race"} too.
+    DeferAbort {"target_hashed_id"}. Those of other servers may have {"parallelMode": "race"} too. `metadata` are
+    notes that an app attaches to the step.
     """
 
     op: str

@@ -167,7 +167,7 @@ def _timing(timing: Json, now: int) -> tuple[int, int]:
     """When a step began and ended (ms), as its app says, but never in the future and never before what can be."""
     if isinstance(timing, dict):
         start, length = timing.get("a"), timing.get("b")
-        if isinstance(start, int) and isinstance(length, int) and 0 <= length and 0 < start // 1_000_000 <= now:
+        if isinstance(start, int) and isinstance(length, int) and length >= 0 and 0 < start // 1_000_000 <= now:
             return start // 1_000_000, min(now, (start + length) // 1_000_000)
     return now, now
 

@@ -138,7 +138,7 @@ V2: tuple[Operation, ...] = (
         failures=(
             _INVALID, _NO_RUN, _TOO_LARGE, _SKIPPED,
             Failure(400, "invalid_request", "The run has no such step."),
-            Failure(409, "invalid_request", "The function or the events of the run are gone, or its steps take no input."),
+            Failure(409, "invalid_request", "The function or the events of the run are gone."),
         ),
     ),
     Operation(
