@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +19,7 @@ from perdure.apps.http import HttpTransport
 from perdure.apps.run import RemoteCode
 from perdure.engine import intake
 from perdure.model.config import EventTrigger, FunctionConfig
+from perdure.model.errors import RunCancelledError, RunFailedError
 from perdure.model.json import Json, decode
 from perdure.model.records import RunStatus
 from perdure.runner.handle import RunHandle
@@ -79,15 +80,6 @@ class Place:
         accepted = await self.node.ingest([{"name": function_id}] * count)
         return [self.node.run(run_id) for (run_id,) in accepted.run_ids]
 
-    async def counts(self, function_id: str) -> dict[int, int]:
-        """How many runs of a function there are in each status."""
-        found: dict[int, int] = {}
-        for status in RunStatus:
-            listed = await self.node.runs(function_ids=[function_id], status=status, limit=5000)
-            if listed:
-                found[status] = len(listed)
-        return found
-
 
 @asynccontextmanager
 async def calling_apps(
@@ -109,6 +101,13 @@ async def calling_apps(
 async def the_good_app() -> AsyncGenerator[str]:
     async with asgi_server(Starlette(routes=[Route("/api/inngest", good_app, methods=["POST"])])) as url:
         yield f"{url}/api/inngest?fnId=good-f&stepId=step"
+
+
+async def ended(run: RunHandle[Json]) -> RunStatus:
+    """How a run ended."""
+    with suppress(RunFailedError, RunCancelledError):
+        await run.result(timeout=30)
+    return await run.status()
 
 
 async def until_called(app: HostileApp, count: int) -> None:
@@ -139,7 +138,77 @@ async def test_all_kinds_of_hostility_at_once_and_a_good_app_beside_them() -> No
 
 
 async def assert_failed(mode: Mode, run: RunHandle[Json]) -> None:
-    assert await run.wait(timeout=30) == RunStatus.FAILED, mode
+    assert await ended(run) == RunStatus.FAILED, mode
     output = decode((await run._load()).output or b"null")
     assert output["name"] == FAILING.get(mode, "http_broken_response"), mode
     assert len(output["message"]) > 20, mode
+
+
+async def test_a_thousand_hanging_runs_starve_nobody_and_can_be_cancelled() -> None:
+    async with hostile("silent") as slow, the_good_app() as good_url:
+        async with calling_apps(max_active=10, max_per_app=50) as place:
+            slow_id = await place.register("slow", slow.url)
+            hanging = await place.start(slow_id, 1100)
+            await until_called(slow, 50)
+            good = await place.start(await place.register("good", good_url), 100)
+            assert [await run.result(timeout=30) for run in good] == [6] * 100
+            assert (await place.node.health()).runs.get(RunStatus.COMPLETED) == 100
+            # One decision after another takes what room it saw: a few may come too many, never all.
+            assert len(slow.requests) < 1100
+
+            # Those that hang and those that wait for them: who is cancelled makes room for the next.
+            slow.mode = "answers"
+            for run in hanging[:300]:
+                await run.cancel()
+            assert [await ended(run) for run in hanging[:300]] == [RunStatus.CANCELLED] * 300
+            assert [await run.result(timeout=30) for run in hanging[500:]] == [_OK] * 600
+            for run in hanging[300:500]:
+                await run.cancel()
+            await place.node.drain()
+            health = await place.node.health()
+        assert sum(health.runs.values()) == 1200
+        assert (health.orphans, health.leaked_slots) == ([], [])
+
+
+async def test_cancelling_a_run_hangs_up_on_its_app() -> None:
+    async with hostile("silent") as app, calling_apps() as place:
+        (run,) = await place.start(await place.register("slow", app.url), 1)
+        await until_called(app, 1)
+        await run.cancel()
+        assert await ended(run) == RunStatus.CANCELLED
+        async with asyncio.timeout(30):
+            while not app.hung_up:
+                await asyncio.sleep(0.01)
+        assert len(app.requests) == 1
+
+
+async def test_a_node_stops_while_calls_hang_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    async with hostile("silent") as app:
+        async with calling_apps(tmp_path / "db") as place:
+            runs = await place.start(await place.register("slow", app.url, retries=0), 20)
+            await until_called(app, 20)
+            async with asyncio.timeout(20):
+                await place.node.stop()
+        app.mode = "answers"
+        async with calling_apps(tmp_path / "db") as place:
+            await place.register("slow", app.url, retries=0)
+            # The calls that were cut off are no attempts of theirs.
+            for run in runs:
+                assert await place.node.run(run.run_id).result(timeout=30) == _OK
+
+
+async def test_an_app_that_dies_and_comes_back_loses_nothing() -> None:
+    async with hostile("half_closed") as app, calling_apps() as place:
+        runs = await place.start(await place.register("shaky", app.url, retries=20), 20)
+        await until_called(app, 40)
+        app.mode = "answers"
+        assert [await run.result(timeout=30) for run in runs] == [_OK] * 20
+
+
+async def test_connections_that_an_app_closes_after_each_answer_cost_no_attempt() -> None:
+    async with hostile("closes_after") as app, calling_apps() as place:
+        function_id = await place.register("closing", app.url, retries=0)
+        for _ in range(5):
+            runs = await place.start(function_id, 20)
+            assert [await run.result(timeout=30) for run in runs] == [_OK] * 20
+        assert len(app.requests) == 100

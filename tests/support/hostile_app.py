@@ -190,6 +190,8 @@ def _drips(make: Callable[[HostileApp], tuple[bytes, bytes]]) -> _Serve:
                     return False
         finally:
             gone.cancel()
+            # It has to be gone before anything else reads.
+            await asyncio.wait([gone])
         return True
 
     return serve

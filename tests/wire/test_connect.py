@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 from perdure.model.keys import EventKey, Keys, SigningKey
 from perdure.server import Guard, make_app, worker_socket
 from perdure.wire import connect as wire
+from perdure.wire import protobuf
 from perdure.wire.connect import Kind, Status
 from tests.support.sockets import Served, served
 
@@ -218,7 +219,7 @@ def _shape(field: FieldDescriptor) -> tuple[int, bool, bool, int]:
 )
 def test_messages_are_those_of_the_sdk(kind: type[wire.Record], name: str) -> None:
     known: Descriptor = theirs.DESCRIPTOR.message_types_by_name[name]
-    ours = cast(Descriptor, wire._message_class(kind).DESCRIPTOR)
+    ours = cast(Descriptor, protobuf._message_class(kind).DESCRIPTOR)
     assert {field.name: _shape(field) for field in ours.fields if field.name in known.fields_by_name} == {
         field.name: _shape(field) for field in known.fields if field.name != "started_at"
     }
@@ -463,6 +464,29 @@ async def test_runs_wait_for_a_worker_and_lose_no_attempt(server: Served) -> Non
         await worker.answers(request, "done", status=Status.DONE)
         await server.node.settle()
         assert (await told(server, run_id))["status"] == "Completed"
+
+
+async def test_a_run_whose_worker_leaves_between_two_steps_loses_no_attempt(server: Served) -> None:
+    async with connected(server, function("one", retries=0)) as worker:
+        run_id = await run_of(server, "conn/one")
+        request = await worker.request()
+        await worker.says(Kind.WORKER_PAUSE)
+        await worker.answers(request, [op("StepRun", "a", data=1)])
+    await gone(server)
+    # A call that waits for a worker does not come to rest before its time is over.
+    clock = server.wire.clock
+    clock.detach(server.node.settle)
+    await clock.advance("11s")
+    clock.attach(server.node.settle)
+    await clock.advance("10m")
+    assert (await told(server, run_id))["status"] == "Running"
+    async with connected(server, function("one", retries=0)) as worker:
+        request = await worker.request()
+        body = json.loads(request.request_payload)
+        assert (body["ctx"]["attempt"], body["steps"]) == (0, {"a": {"data": 1}})
+        await worker.answers(request, "done", status=Status.DONE)
+        await server.node.settle()
+        assert (await told(server, run_id))["output"] == "done"
 
 
 async def test_two_versions_of_an_app_serve_side_by_side(server: Served) -> None:

@@ -56,9 +56,14 @@ class Plan:
         self.defers = abortable(steps)
         self._aborts: set[str] = set()
         self._discover = True
-        self._forced = version == 1
+        self._forced = self._one_by_one
         for step in sorted(steps, key=_decided_order):
             self._recall(step)
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether the app wants to be called after each step of a group: so did the versions before the second."""
+        return 0 <= self.version < 2
 
     def _recall(self, step: Step) -> None:
         if is_defer(step):
@@ -92,7 +97,7 @@ class Plan:
         entry.status = status
         self._keep(entry, data)
         self._discover = True
-        self._forced = self._forced or entry.race or self.version == 1
+        self._forced = self._forced or entry.race or self._one_by_one
 
     def knows_defer(self, op_id: str) -> bool:
         """Whether a defer, or the abortion of one, was recorded."""

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from perdure.apps.dispatch import NOT_CARRIED
 from perdure.apps.gateway import GatewayFailure, redacted
 from perdure.apps.plan import DEFERS, GATEWAYS, Entry, Plan
 from perdure.apps.transport import Call, CallError, Transport
@@ -56,6 +57,8 @@ _log = logging.getLogger("perdure.apps")
 _OUTCOMES: Final = frozenset({STEP_RUN, STEP_RAW, STEP_ERROR, STEP_FAILED})
 _CHECKPOINTED: Final = frozenset({STEP_RUN, STEP_RAW, STEP_PLANNED}) | DEFERS
 _WAITS_THAT_CAN_FAIL: Final = frozenset({WAIT_FOR_EVENT, WAIT_FOR_SIGNAL})
+_MAX_KEPT: Final = 256 * 1024
+"""The state of a parked run that is kept in memory (bytes); a larger one is read again when the run is woken."""
 _MAX_FRUITLESS: Final = 50
 """How often in a row an app may be called without anything coming of it."""
 
@@ -180,23 +183,34 @@ class RemoteRun(Residence):
             self._spawn(self._call(None))
 
     async def _park(self) -> None:
+        lease = self.lease
+        if lease is None:
+            return
         try:
-            lease = self.lease
-            parked = lease is not None and await self._decider.decide(drive.park, lease)
+            answer = await self._decider.decide(advance.report, lease, self._situation(), [], parking=True)
         except StoreError as error:
             self._give_up(error)
             return
         finally:
             self._parking = False
-        if parked and self.lease is lease:
+        if isinstance(answer, str):
+            self._drop()
+        elif answer.parked and self.lease is lease:
             self._parked()
-        elif not parked:
+        elif answer.parked:
+            # It was woken since, and is leased anew.
+            self._advance()
+        else:
             await self._refresh()
+
+    def _situation(self) -> Situation:
+        version, self._chosen = self._chosen, None
+        return Situation(self.run, self._events[0].to_json(), self._max_attempts, version)
 
     def _parked(self) -> None:
         self.lease = None
         self.wakes_at = min(self._sleeps.values(), default=None)
-        if self._draining:
+        if self._draining or self._state_bytes > _MAX_KEPT:
             self._drop()
         else:
             self._keeper.parked(self)
@@ -263,6 +277,9 @@ class RemoteRun(Residence):
             self._calls.pop(call.request_id, None)
             if not self._over():
                 await self._take(call, result)
+        except CallError:
+            # Nobody was there to be called: no attempt was made. The run goes back, and waits until somebody is.
+            self._draining = True
         except StoreError as error:
             self._give_up(error)
         finally:
@@ -286,6 +303,9 @@ class RemoteRun(Residence):
         try:
             reply = await self._app.transport.call(request)
         except CallError as error:
+            if error.code in NOT_CARRIED:
+                del self._calls[call.request_id]
+                raise
             return call, Failed(encode({"error": error.code, "name": error.code, "message": error.message}))
         if plan.version == NO_VERSION:
             version = request_version(reply.headers)
@@ -319,9 +339,15 @@ class RemoteRun(Residence):
             await self._end(drive.complete_plain, self.run, output)
         else:
             await self._end(drive.complete, self.run, RunStatus.COMPLETED, output)
+        self._hang_up()
 
     async def _fail(self, error: bytes) -> None:
         await self._end(drive.complete, self.run, RunStatus.FAILED, error)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Ends the other calls of a run that has ended, such as that of a race's loser: nobody reads their answers."""
+        self.stop()
 
     async def _failed(self, call: _OpenCall, failed: Failed) -> None:
         attempt = 0 if call.progressed else call.attempt
@@ -470,13 +496,11 @@ class RemoteRun(Residence):
     async def _record_many(self, pairs: list[tuple[int, Op]], alone: bool) -> None:
         lease = self.lease
         self._plain = False
-        version, self._chosen = self._chosen, None
-        situation = Situation(self.run, self._events[0].to_json(), self._max_attempts, version)
         parking = alone and not self._calls and not self._busy and all(_waits(op) for _, op in pairs)
         if lease is None:
             self._drop()
             return
-        answer = await self._decider.decide(advance.report, lease, situation, pairs, parking=parking)
+        answer = await self._decider.decide(advance.report, lease, self._situation(), pairs, parking=parking)
         if isinstance(answer, str):
             self._drop()
             return

@@ -128,6 +128,7 @@ class WorkerPool:
     async def close(self, within: float) -> None:
         """Gives out no more calls, lets workers answer those they have within some seconds, and sends them away."""
         self.closing = True
+        self._update()
         left = await self._dispatch.finish(within)
         if left:
             _log.warning("%s calls of workers are left unanswered; the next start does them again", left)
@@ -238,7 +239,9 @@ class WorkerPool:
         Those that a worker gives up are told even if it was never ready: they were put in force when it came.
         """
         before = self._served | given_up
-        ready = [worker for worker in self._workers.values() if worker.state == ConnectionState.READY]
+        # At the end nothing is served any more, or runs would be handed back and taken up again all the time.
+        open_ = [] if self.closing else self._workers.values()
+        ready = [worker for worker in open_ if worker.state == ConnectionState.READY]
         self._served = frozenset(function_id for worker in ready for function_id in worker.functions)
         gained, lost = self._served - before, before - self._served
         if gained or lost:

@@ -24,7 +24,12 @@ _STEP_OPS = {
     ops.INVOKE: "INVOKE",
     ops.SEND_EVENT: "SEND_EVENT",
     ops.SEND_SIGNAL: "SEND_SIGNAL",
+    # The protocol's name for whatever is fetched.
+    ops.GATEWAY: "AI_GATEWAY",
+    ops.AI_GATEWAY: "AI_GATEWAY",
 }
+_STEP_TYPES = {"step.fetch": "AI_GATEWAY", "step.ai.infer": "AI_GATEWAY", "step.sendEvent": "SEND_EVENT"}
+"""The operations that are runs of a step, by the type that it says it has."""
 _STEP_STATUSES = {
     StepStatus.DONE: "COMPLETED",
     StepStatus.FAILED: "FAILED",
@@ -32,7 +37,6 @@ _STEP_STATUSES = {
     StepStatus.RETRYING: "RUNNING",
     StepStatus.DUE: "RUNNING",
 }
-_ASKS_ELSEWHERE = ("step.fetch", "step.ai.infer")
 _FINAL = "Finalization"
 
 
@@ -90,9 +94,10 @@ def _step(run: Run, step: Step, failures: list[Attempt], output: bool) -> Json:
 
 
 def _step_op(step: Step) -> str:
-    if step.op == ops.STEP_RUN and step.opts is not None and decode(step.opts).get("type") in _ASKS_ELSEWHERE:
-        return "AI_GATEWAY"  # the protocol's name for whatever fetches
-    return _STEP_OPS.get(step.op, "RUN")
+    known = _STEP_OPS.get(step.op, "RUN")
+    if known == "RUN" and step.opts is not None:
+        return _STEP_TYPES.get(decode(step.opts).get("type"), known)
+    return known
 
 
 def _attempts(

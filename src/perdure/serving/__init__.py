@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from perdure.serving.asgi import ServedApp, serve
+from perdure.serving.blocking import django_view, wsgi
 from perdure.serving.settings import ServeOptions
-from perdure.serving.wsgi import django_view, wsgi
 
 __all__ = ["ServeOptions", "ServedApp", "django_view", "serve", "wsgi"]

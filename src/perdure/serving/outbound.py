@@ -1,15 +1,13 @@
 """What a served app asks of its server: to register it, to record steps, to take events and signals.
 
-Requests carry the hash of the signing key; a server that refuses it is asked again with the fallback key. The HTTP
-client is imported at the first request. There is a pool of connections an event loop, which is closed with the loop.
+Requests carry the hash of the signing key; a server that refuses it is asked again with the fallback key.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -21,11 +19,9 @@ from perdure.model.keys import NO_EVENT_KEY
 from perdure.sdk.fetch import fetch, payload
 from perdure.sdk.port import FetchRequest, FetchResponse
 from perdure.serving.exchange import REQUEST_VERSION, SDK_LANGUAGE, sdk_name, sdk_version
+from perdure.serving.session import session
 from perdure.serving.settings import Settings
 from perdure.wire import headers as names
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _REGISTER_TIMEOUT: Final = 10.0
 _TIMEOUT: Final = 30.0
@@ -60,7 +56,6 @@ class Outbound:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._sessions: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[Json, None], Json]] = {}
 
     async def register(self, document: Json, query: Mapping[str, str], framework: str) -> Received:
         """Registers the app; the server's answer, whatever it is. Raises `ServerError` when there is none."""
@@ -122,7 +117,7 @@ class Outbound:
 
     async def fetch(self, request: FetchRequest) -> FetchResponse:
         """Performs the request of a `step.fetch`. Raises `OSError` when there is no answer."""
-        return await fetch(await self._session(), request)
+        return await fetch(await session(), request)
 
     async def _ask(
         self,
@@ -151,12 +146,12 @@ class Outbound:
     ) -> Received:
         import aiohttp
 
-        session = await self._session()
+        client = await session()
         sent = {**self._headers(), **headers}
         if data is not None:
             sent["content-type"] = "application/json"
         try:
-            async with session.request(
+            async with client.request(
                 method, url, data=payload(data), headers=sent, timeout=aiohttp.ClientTimeout(total=timeout)
             ) as response:
                 return Received(response.status, await response.read())
@@ -178,30 +173,6 @@ class Outbound:
         if self._settings.env:
             found[names.ENV] = self._settings.env
         return found
-
-    async def _session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        known = self._sessions.get(loop)
-        if known is None:
-            self._sessions = {each: kept for each, kept in self._sessions.items() if not each.is_closed()}
-            keeper = _kept_session()
-            known = self._sessions[loop] = (keeper, await anext(keeper))
-        session: aiohttp.ClientSession = known[1]
-        return session
-
-
-async def _kept_session() -> AsyncGenerator[aiohttp.ClientSession, None]:
-    """A session that is closed when its event loop is shut down, as every loop does with its generators.
-
-    A mounted app is told nothing of the end of the one that it is mounted in.
-    """
-    import aiohttp
-
-    session = aiohttp.ClientSession()
-    try:
-        yield session
-    finally:
-        await session.close()
 
 
 def _shown(body: bytes) -> str:

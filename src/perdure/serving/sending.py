@@ -71,11 +71,12 @@ class ServerSender:
 
     async def send(self, events: list[dict[str, Json]]) -> list[str]:
         millis, entropy = self._now(), os.urandom(_ENTROPY)
-        for trial in range(1, _TRIES + 1):
+        trial = 1
+        while True:
             try:
                 return await self._outbound.send_events(events, millis, entropy)
             except ServerError as error:
                 if trial == _TRIES or 0 < error.status < 500:
                     raise
-                await asyncio.sleep(_PAUSE * trial)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(_PAUSE * trial)
+            trial += 1

@@ -1,35 +1,24 @@
 """The messages of connect, by which workers that keep a WebSocket open get their calls (part E.6), as protobuf.
 
 Each message is a Struct whose fields are annotated with their protobuf numbers; the descriptors are built from that
-at import, so that this declaration is the only one. A field that may be missing is `T | None`; any other one that is
-missing has its default, as proto3 has it. Fields and messages that are not declared are skipped. Enums are numbers,
-so that a number of a later version is no error.
+at the first use, so that this declaration is the only one. A field that may be missing is `T | None`; any other one
+that is missing has its default, as proto3 has it. Fields and messages that are not declared are skipped. Enums are
+numbers, so that a number of a later version is no error.
 """
 
 from __future__ import annotations
 
-import types
 from enum import IntEnum
-from functools import cache
-from typing import Annotated, Final, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Final
 
 import msgspec
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
 
-from perdure.model.errors import PerdureError
+from perdure.wire.record import M as M
+from perdure.wire.record import MessageError as MessageError
+from perdure.wire.record import Record as Record
 
 SUBPROTOCOL: Final = "v0.connect.inngest.com"
 """The WebSocket subprotocol of connect."""
-_PACKAGE = "perdure.connect"
-
-M = TypeVar("M", bound="Record")
-
-
-class MessageError(PerdureError):
-    """Bytes that are not the message that they should be."""
 
 
 class Kind(IntEnum):
@@ -61,10 +50,6 @@ class Status(IntEnum):
     ERROR = 2
 
 
-class Record(msgspec.Struct):
-    """A message: every field is annotated with its number."""
-
-
 class Frame(Record):
     """One WebSocket message: its kind, and another message as bytes."""
 
@@ -73,7 +58,7 @@ class Frame(Record):
 
 
 class StartRequest(Record):
-    exclude_gateways: Annotated[list[str], 1] = []
+    exclude_gateways: Annotated[list[str], 1] = msgspec.field(default_factory=list)
 
 
 class StartResponse(Record):
@@ -112,7 +97,7 @@ class WorkerConnect(Record):
     instance_id: Annotated[str, 2] = ""
     auth_data: Annotated[AuthData | None, 3] = None
     capabilities: Annotated[bytes, 4] = b""
-    apps: Annotated[list[AppConfiguration], 5] = []
+    apps: Annotated[list[AppConfiguration], 5] = msgspec.field(default_factory=list)
     worker_manual_readiness_ack: Annotated[bool, 6] = False
     system_attributes: Annotated[SystemAttributes | None, 7] = None
     environment: Annotated[str | None, 8] = None
@@ -213,7 +198,7 @@ class FlushResponse(Record):
 
 
 class WorkerStatus(Record):
-    in_flight_request_ids: Annotated[list[str], 1] = []
+    in_flight_request_ids: Annotated[list[str], 1] = msgspec.field(default_factory=list)
     shutdown_requested: Annotated[bool, 2] = False
 
 
@@ -227,7 +212,9 @@ class SyncFailed(Record):
 
 def encode(record: Record) -> bytes:
     """The bytes of a message."""
-    return _to_message(record).SerializeToString()
+    from perdure.wire import protobuf
+
+    return protobuf.encode(record)
 
 
 def decode(kind: type[M], data: bytes) -> M:
@@ -236,108 +223,11 @@ def decode(kind: type[M], data: bytes) -> M:
     >>> decode(ReplyAck, encode(ReplyAck("01J"))), decode(SdkResponse, b"").status == Status.NOT_COMPLETED
     (ReplyAck(request_id='01J'), True)
     """
-    message = _message_class(kind)()
-    try:
-        message.ParseFromString(data)
-    except DecodeError as error:
-        raise MessageError(f"not a message of the kind {kind.__name__}: {error}") from error
-    return _to_record(kind, message)
+    from perdure.wire import protobuf
+
+    return protobuf.decode(kind, data)
 
 
 def frame(kind: Kind, record: Record | None = None) -> bytes:
     """The bytes of a frame that carries a message, or none."""
     return encode(Frame(kind, b"" if record is None else encode(record)))
-
-
-class _Field(msgspec.Struct, frozen=True):
-    """A field as its annotation declares it. `nested` is the Struct of a message in a message."""
-
-    name: str
-    number: int
-    scalar: int
-    repeated: bool
-    optional: bool
-    nested: type[Record] | None
-
-
-# Numbers of either sign and every width, and enums, are the same varints on the wire.
-_SCALARS: dict[type, int] = {
-    str: FieldDescriptorProto.TYPE_STRING,
-    bytes: FieldDescriptorProto.TYPE_BYTES,
-    bool: FieldDescriptorProto.TYPE_BOOL,
-    int: FieldDescriptorProto.TYPE_INT64,
-}
-
-
-@cache
-def _fields(kind: type[Record]) -> tuple[_Field, ...]:
-    hints = get_type_hints(kind, include_extras=True)
-    return tuple(_field(name, *get_args(hints[name])[:2]) for name in kind.__struct_fields__)
-
-
-def _field(name: str, declared: type, number: int) -> _Field:
-    repeated, optional = get_origin(declared) is list, isinstance(declared, types.UnionType)
-    inner: type = get_args(declared)[0] if repeated or optional else declared
-    nested = inner if issubclass(inner, Record) else None
-    scalar = FieldDescriptorProto.TYPE_MESSAGE if nested else _SCALARS[inner]
-    return _Field(name, number, scalar, repeated, optional, nested)
-
-
-def _describe(kind: type[Record], described: DescriptorProto) -> None:
-    described.name = kind.__name__
-    for field in _fields(kind):
-        one = described.field.add(name=field.name, number=field.number)
-        one.type = FieldDescriptorProto.Type.ValueType(field.scalar)
-        one.label = FieldDescriptorProto.LABEL_REPEATED if field.repeated else FieldDescriptorProto.LABEL_OPTIONAL
-        if field.nested is not None:
-            one.type_name = f".{_PACKAGE}.{field.nested.__name__}"
-        elif field.optional:
-            # How proto3 remembers whether a scalar was there: a oneof with a single member.
-            one.proto3_optional = True
-            one.oneof_index = len(described.oneof_decl)
-            described.oneof_decl.add(name=f"_{field.name}")
-
-
-def _describe_all() -> DescriptorPool:
-    file = FileDescriptorProto(name="perdure/connect.proto", package=_PACKAGE, syntax="proto3")
-    for kind in Record.__subclasses__():
-        _describe(kind, file.message_type.add())
-    # A pool of its own: SDKs in the same process describe messages of the same protocol in the common one.
-    pool = DescriptorPool()
-    pool.Add(file)
-    return pool
-
-
-_POOL = _describe_all()
-
-
-@cache
-def _message_class(kind: type[Record]) -> type[Message]:
-    return GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{kind.__name__}"))
-
-
-def _to_message(record: Record) -> Message:
-    message = _message_class(type(record))()
-    for field in _fields(type(record)):
-        value = getattr(record, field.name)
-        if field.repeated:
-            getattr(message, field.name).extend([_to_message(one) for one in value] if field.nested else value)
-        elif value is not None and field.nested is not None:
-            getattr(message, field.name).CopyFrom(_to_message(value))
-        elif value is not None:
-            setattr(message, field.name, value)
-    return message
-
-
-def _to_record(kind: type[M], message: Message) -> M:
-    values: list[object] = []
-    for field in _fields(kind):
-        value = getattr(message, field.name)
-        if field.repeated:
-            nested = field.nested
-            values.append([_to_record(nested, one) for one in value] if nested else list(value))
-        elif field.optional and not message.HasField(field.name):
-            values.append(None)
-        else:
-            values.append(_to_record(field.nested, value) if field.nested else value)
-    return kind(*values)

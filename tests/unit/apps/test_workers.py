@@ -432,11 +432,14 @@ async def test_a_connection_id_is_used_once(bench: Bench) -> None:
 
 async def test_the_end_waits_for_answers_and_sends_workers_away(bench: Bench) -> None:
     worker = bench.worker(limit=1)
+    lost: list[str] = []
+    bench.pool.on_change = lambda gained, gone: lost.extend(gone)
     task, waiting = await bench.call("r1"), await bench.call("r2")
     bench.acknowledges(worker, "r1")
     closing = asyncio.create_task(bench.pool.close(30))
     assert await code_of(waiting) == "connect_gateway_closing"
     assert not closing.done()
+    assert lost == [FUNCTION], "no run is to begin with it"
     with pytest.raises(ConnectionRefused) as caught:
         bench.pool.admit("another")
     assert caught.value.code == "connect_gateway_closing"
