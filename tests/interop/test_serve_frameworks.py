@@ -20,6 +20,10 @@ import pytest
 from fastapi import FastAPI
 from litestar import Litestar, asgi
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -103,6 +107,18 @@ def starlette(app: App, **options: Unpack[ServeOptions]) -> ASGIApp:
     return Starlette(routes=[Mount("/inner", routes=[Route(PATH, served)]), Route(PATH, served)])
 
 
+def behind_middleware(app: App, **options: Unpack[ServeOptions]) -> ASGIApp:
+    """Middleware of this kind gives the application a way of receiving of its own."""
+
+    async def passed_on(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        answer = await call_next(request)
+        answer.headers["x-seen"] = "yes"
+        return answer
+
+    routes = [Route(PATH, perdure.serve(app, **options))]
+    return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=passed_on)])
+
+
 def litestar(app: App, **options: Unpack[ServeOptions]) -> Json:
     return Litestar([asgi(PATH, is_mount=True, copy_scope=True)(perdure.serve(app, **options))])
 
@@ -129,7 +145,7 @@ def django_site(app: App, **options: Unpack[ServeOptions]) -> Json:
     return import_module("django.core.wsgi").get_wsgi_application()
 
 
-ASGI = [fastapi_route, fastapi_mount, starlette, litestar, alone]
+ASGI = [fastapi_route, fastapi_mount, starlette, behind_middleware, litestar, alone]
 WSGI = [flask_dispatcher, django_site]
 
 

@@ -14,8 +14,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from perdure.apps.gateway import GatewayFailure
 from perdure.apps.run import StaleCallError
 from perdure.apps.transport import Call, CallError, Reply
+from perdure.model.errors import ErrorInfo
 from perdure.model.json import Json, encode
 from perdure.model.records import StepStatus
 from tests.support.remote_app import Received, op, ops, reply, sha
@@ -59,7 +61,9 @@ class _Named(msgspec.Struct, frozen=True):
 class ModelApp:
     """The app: a transport. `checkpoint` is how it reaches the server; whatever is `wrong` is noted there."""
 
-    def __init__(self, program: Program, chance: random.Random, checkpoint: Checkpoint, rows: sqlite3.Connection) -> None:
+    def __init__(
+        self, program: Program, chance: random.Random, checkpoint: Checkpoint, rows: sqlite3.Connection
+    ) -> None:
         self.program = program
         self.wrong: list[str] = []
         self._chance = chance
@@ -78,9 +82,10 @@ class ModelApp:
         received = Received(call)
         if call.function_id == "app-child":
             return reply("child")
+        # At once: what is recorded while the call is on its way, it cannot know.
+        self._look_at_memos(received)
         try:
             await self._ticks()
-            self._look_at_memos(received)
             await self._send_stale_checkpoint(received)
             answer = await self._answer(received)
             await self._ticks()
@@ -95,7 +100,13 @@ class ModelApp:
         await self._ticks()
         if "[redacted]" in str(opts):
             self.wrong.append(f"a request is made with what was left of it in the store: {opts}")
-        return encode({"got": opts["url"]})
+        name = opts["url"].rpartition("/")[2]
+        (item,) = [each.item for stage in self.stages for each in stage if each.name == name]
+        failed = self._failed.get(("", name), 0)
+        if failed < item.fails:
+            self._failed["", name] = failed + 1
+            raise GatewayFailure(ErrorInfo("GatewayError", f"failure {failed} of {name}"))
+        return encode(name)
 
     # What it checks.
 
@@ -113,7 +124,9 @@ class ModelApp:
 
     def _execute(self, received: Received, named: _Named) -> dict[str, Json]:
         run_id, name = received.call.run_id, named.name
-        found = self._rows.execute("SELECT status FROM step WHERE run_id = ? AND id = ?", (run_id, sha(name))).fetchone()
+        found = self._rows.execute(
+            "SELECT status FROM step WHERE run_id = ? AND id = ?", (run_id, sha(name))
+        ).fetchone()
         if found is not None and found[0] <= StepStatus.FAILED:
             self.wrong.append(f"step {name} of {run_id} is executed although it is recorded")
         opts: dict[str, Json] = RACE if named.race else {}
@@ -173,7 +186,9 @@ class ModelApp:
             return {**op("Sleep", name, opts=opts), "name": f"{item.seconds}s"}
         if item.kind == "fetch":
             headers = {"authorization": "secret"}
-            return op("Gateway", name, opts={**opts, "url": "http://x.test/", "method": "GET", "headers": headers})
+            return op(
+                "Gateway", name, opts={**opts, "url": f"http://x.test/{name}", "method": "GET", "headers": headers}
+            )
         timeout = {"timeout": f"{item.seconds}s"}
         if item.kind == "wait":
             return {**op("WaitForEvent", name, opts={**opts, **timeout}), "name": "t/go"}

@@ -11,7 +11,9 @@ from tests.support.remote_app import URL
 from tests.support.world import BusyNode, World
 
 CONFIGS = [
-    FunctionConfig(f"app-{name}", "app", name, (EventTrigger(f"t/{name}"),), 20, url=f"{URL}?fnId=app-{name}&stepId=step")
+    FunctionConfig(
+        f"app-{name}", "app", name, (EventTrigger(f"t/{name}"),), 20, url=f"{URL}?fnId=app-{name}&stepId=step"
+    )
     for name in ("f", "child")
 ]
 

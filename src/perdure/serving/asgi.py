@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Unpack
 from urllib.parse import parse_qsl, quote
@@ -16,6 +17,7 @@ from perdure.serving.exchange import Answer, Request, problem
 from perdure.serving.settings import ServeOptions, resolve
 
 _FRAMEWORK = "asgi"
+_log = logging.getLogger("perdure.serving")
 
 
 def serve(app: App, **options: Unpack[ServeOptions]) -> ServedApp:
@@ -65,6 +67,7 @@ class ServedApp:
         request = _request(scope, body)
         request.gone = asyncio.Event()
         watch = asyncio.create_task(_hear(receive, request.gone))
+        watch.add_done_callback(_forget)
         try:
             found = await self._endpoint.answer(request)
         finally:
@@ -97,6 +100,12 @@ async def _hear(receive: Receive, gone: asyncio.Event) -> None:
     message = await receive()
     if message["type"] == "http.disconnect":
         gone.set()
+
+
+def _forget(watch: asyncio.Task[None]) -> None:
+    # What stands between may refuse to be listened to: then nobody knows when the caller hangs up.
+    if not watch.cancelled() and watch.exception() is not None:
+        _log.debug("cannot hear whether a caller hangs up", exc_info=watch.exception())
 
 
 def _request(scope: Scope, body: bytes) -> Request:

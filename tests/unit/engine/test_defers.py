@@ -73,7 +73,7 @@ async def report(engine: Node, run_id: str, *ops: Op) -> list[str | None]:
             found.append((yield from defers.record(turn, run, seq, op)))
         return found
 
-    return await engine._decider.decide(decide)
+    return await engine.decide(decide)
 
 
 async def known(engine: Node, run_id: str) -> dict[str, bool]:
@@ -160,7 +160,7 @@ async def test_the_defers_of_a_function_that_is_gone_are_scheduled() -> None:
             yield from defers.emit(turn, run)
             return [stored.event.name for stored in turn.emitted]
 
-        assert await engine._decider.decide(decide) == [DEFERRED_SCHEDULE]
+        assert await engine.decide(decide) == [DEFERRED_SCHEDULE]
 
 
 async def test_reporting_again_changes_nothing() -> None:

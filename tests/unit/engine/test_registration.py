@@ -236,7 +236,7 @@ async def test_a_paused_function_skips_events_and_rests(tmp_path: Path) -> None:
                 row.paused_at = turn.now
                 yield PutFunction(*msgspec.structs.astuple(row))
 
-        await engine._decider.decide(pause)
+        await engine.decide(pause)
     log.clear()
     async with running(build(), clock, db) as engine:
         await engine.ingest([{"name": "go"}])
