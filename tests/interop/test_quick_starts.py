@@ -29,15 +29,18 @@ def program(page: str, language: str) -> str:
 
 
 @contextmanager
-def started(folder: Path, command: list[str], server: str) -> Generator[Path]:
-    """A program in a process of its own; what it says goes to a file."""
+def started(folder: Path, command: list[str], server: str) -> Generator[None]:
+    """A program in a process of its own. What it printed is told with a failure."""
     log = folder / "program.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environment({"INNGEST_DEV": server}), stdout=output, stderr=output
         )
     try:
-        yield log
+        yield
+    except AssertionError as error:
+        error.add_note(log.read_text(errors="replace"))
+        raise
     finally:
         process.kill()
         process.wait()

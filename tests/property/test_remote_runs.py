@@ -6,6 +6,7 @@ And what apps answer is fuzzed: nothing that can be sent stops a run for good, o
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 
@@ -13,8 +14,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from perdure.model.json import decode
+from perdure.apps.run import StaleCallError
+from perdure.apps.transport import Call, Reply
+from perdure.model.json import Json, decode
 from perdure.model.records import StepStatus
+from perdure.wire.ops import FatalOpError, MalformedOpsError
 from tests.support.crashing_store import When
 from tests.support.model_app import Item, Program, Stage
 from tests.support.remote_app import sha
@@ -122,5 +126,137 @@ def test_every_program_ends_right(
         ((run_id,),) = world.rows("SELECT id FROM run WHERE function_id = 'app-f'")
         assert wrong_memos(world, run_id) == []
         assert complaints == []
+    finally:
+        world.close()
+
+
+def written(value: Json) -> bytes:
+    """JSON with whatever JSON can say: halves of surrogate pairs, and numbers of any size."""
+    return json.dumps(value).encode()
+
+
+class Fuzzer:
+    """An app that answers with what it is given, call by call, and then well; with each call it sends a checkpoint."""
+
+    def __init__(self, world: RemoteWorld, replies: list[Reply], checkpoints: list[Json]) -> None:
+        self._world = world
+        self._replies = list(replies)
+        self._checkpoints = list(checkpoints)
+        self._accepted: list[tuple[str, str]] = []
+        world.app.call = self.call  # type: ignore[method-assign]
+        world.node._remote._http.call = self.call  # type: ignore[method-assign]
+
+    async def call(self, call: Call) -> Reply:
+        if self._checkpoints:
+            await self._send_checkpoint(call, self._checkpoints.pop(0))
+        if self._replies:
+            return self._replies.pop(0)
+        if call.step_id != "step":
+            found: Json = [{"op": "StepRun", "id": call.step_id, "name": "good"}]
+            return Reply(206, _SDK, written(found))
+        return Reply(200, _SDK, b'"done"')
+
+    async def _send_checkpoint(self, call: Call, steps: Json) -> None:
+        try:
+            await self._world.node.checkpoint(call.run_id, written({"request_id": call.request_id, "steps": steps}))
+        except (MalformedOpsError, FatalOpError, StaleCallError):
+            return
+        done = [step["id"] for step in steps if isinstance(step, dict) and step["op"] in ("StepRun", "Step")]
+        self._accepted += [(call.run_id, step_id) for step_id in done]
+
+    def lost(self) -> list[tuple[str, str]]:
+        """What was accepted and is not there."""
+        kept = set(self._world.rows("SELECT run_id, id FROM step"))
+        return [step for step in self._accepted if step not in kept]
+
+
+# What apps may say: some of it right, most of it not.
+
+_TEXTS = st.sampled_from(
+    ["", "a", "b", "x" * 300, "\x00", "\ud800", "é", "1h", "-5s", "9999999d", "2020-01-01T00:00:00Z"]
+)
+_NUMBERS = st.sampled_from([0, 1, -1, 2**31, 2**63, 2**64, 10**30, 1.5, 1e308])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | _NUMBERS | _TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_TEXTS, inner, max_size=2),
+    max_leaves=5,
+)
+_OPCODES = st.sampled_from(
+    [
+        "StepRun", "Step", "StepError", "StepFailed", "StepPlanned", "Sleep", "WaitForEvent", "WaitForSignal",
+        "InvokeFunction", "Gateway", "AIGateway", "DeferAdd", "DeferAbort", "None", "DiscoveryRequest", "RunComplete",
+        "SyncRunComplete", "Bogus",
+    ]
+)  # fmt: skip
+_OPTIONS: dict[str, st.SearchStrategy[Json]] = {
+    "event": st.sampled_from(["t/go", "inngest/x", 1]),
+    "timeout": st.sampled_from(["1h", "0s", "900d", "soon", 5, None]),
+    "duration": st.sampled_from(["1h", "900d", "soon", 5]),
+    "if": st.sampled_from(["async.data.n == event.data.n", "false", "(((", "1 +", 5]),
+    "signal": st.sampled_from(["go", "stop", 1]),
+    "conflict": st.sampled_from(["fail", "replace", 1]),
+    "function_id": st.sampled_from(["app-f", "app-child", "nope", 1]),
+    "payload": st.sampled_from([{"data": {"n": 1}}, {"data": 1, "user": 2, "v": 3}, "text"]),
+    "parallelMode": st.sampled_from(["race", 1]),
+    "url": st.sampled_from(["http://x.test/0.0", "nowhere", 1]),
+    "fn_slug": st.sampled_from(["app-child", 1]),
+    "target_hashed_id": st.sampled_from([sha("a"), 1]),
+    "input": _VALUES,
+}
+_WIRE = st.fixed_dictionaries(
+    {"op": _OPCODES},
+    optional={
+        "id": st.sampled_from([sha("a"), sha("b"), sha("0.0"), "a", "", "x" * 5000, "@start", "a/b"]) | _VALUES,
+        "name": _TEXTS,
+        "displayName": _TEXTS | _NUMBERS,
+        "opts": st.fixed_dictionaries({}, optional=_OPTIONS) | _VALUES,
+        "data": _VALUES,
+        "error": st.fixed_dictionaries({}, optional={"name": _VALUES, "message": _VALUES, "noRetry": _VALUES})
+        | _VALUES,
+        "timing": st.fixed_dictionaries({"a": _NUMBERS, "b": _NUMBERS}) | _VALUES,
+        "userland": st.fixed_dictionaries({"id": _VALUES}) | _VALUES,
+    },
+)
+_LISTS = st.lists(_WIRE | _WIRE | _WIRE | _VALUES, max_size=4)
+_BODIES = st.one_of(
+    _LISTS.map(written), _LISTS.map(written), _WIRE.map(written), _VALUES.map(written), st.binary(max_size=20),
+    st.just(b"[" * 100_000), _LISTS.map(lambda found: written(found)[:-1]),
+    st.builds(lambda status, body: written({"status": status, "headers": {"retry-after": 1}, "body": body}),
+              st.sampled_from([200, 206, 500, "x"]), _LISTS | _VALUES),
+)  # fmt: skip
+_HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "x-inngest-sdk": st.just("fuzz"),
+        "x-inngest-no-retry": st.sampled_from(["true", "false", "perhaps"]),
+        "x-inngest-req-version": st.sampled_from(["1", "2", "0", "-1", "999", "\u0663", "x", ""]),
+        "retry-after": st.sampled_from(["1", "-1", "9999999", "99999999", "\u0663", "Wed, 21 Oct 99999 07:28:00 GMT",
+                                        "Wed, 21 Oct 2015 07:28:00 +9999", "2020-01-01T00:00:00Z", "soon"]),
+    },
+)  # fmt: skip
+_SDK = {"x-inngest-sdk": "fuzz", "x-inngest-req-version": "2"}
+_REPLIES = st.one_of(
+    st.builds(Reply, st.just(206), st.just(_SDK), _BODIES),
+    st.builds(Reply, st.sampled_from([200, 201, 202, 204, 206, 206, 206, 302, 400, 500, 599]), _HEADERS, _BODIES),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@SETTINGS
+@given(
+    replies=st.lists(_REPLIES, max_size=6), checkpoints=st.lists(_LISTS | _VALUES, max_size=3), seed=st.integers(0, 99)
+)
+def test_nothing_that_an_app_says_stops_the_server(replies: list[Reply], checkpoints: list[Json], seed: int) -> None:
+    world = RemoteWorld(seed, Program((Stage((Item("run"),)),)))
+    fuzzer = Fuzzer(world, replies, checkpoints)
+    try:
+        with _Complaints() as complaints:
+            world.run(world.trigger("once"))
+            assert world.problems() == []
+            finish(world)
+        assert complaints == []
+        assert world.problems() + fuzzer.lost() == []
+        assert world.rows("SELECT id, status FROM run WHERE status < 2") == []
     finally:
         world.close()

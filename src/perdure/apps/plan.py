@@ -146,12 +146,13 @@ class Plan:
         return not any(self._holding())
 
     @property
-    def open_ids(self) -> list[str]:
-        return list(self._open)
+    def stands(self) -> bool:
+        """Whether nothing that is open, and no discovery to come, will bring the run on."""
+        return not self._discover and all(e.in_place and e.status == StepStatus.DUE for e in self._open.values())
 
     @property
-    def anything_open(self) -> bool:
-        return bool(self._open)
+    def open_ids(self) -> list[str]:
+        return list(self._open)
 
     @property
     def attempt(self) -> int | None:

@@ -141,6 +141,8 @@ class RemoteRun(Residence):
         self._plan = Plan(steps, NO_VERSION if run.request_version is None else run.request_version)
         if self._attempt:
             self._plan.ask()
+        for decided in [early for step_id, early in self._early.items() if step_id in self._plan.entries]:
+            self._learn(self._early.pop(decided.step_id))
         self._advance()
 
     def _over(self) -> bool:
@@ -225,6 +227,10 @@ class RemoteRun(Residence):
     # What the runner tells.
 
     def wake(self, decided: Decided) -> None:
+        if self._plan is None:
+            # What is being read for us may be of before that.
+            self._early[decided.step_id] = decided
+            return
         self._learn(decided)
         self._advance()
 
@@ -232,7 +238,7 @@ class RemoteRun(Residence):
         self._regained(start.lease)
         if start.step is not None:
             self.wake(start.step)
-        else:
+        elif self.begun:
             self._spawn(self._refresh())
 
     def drain(self) -> None:
@@ -249,7 +255,7 @@ class RemoteRun(Residence):
             self._early[decided.step_id] = decided
         elif decided.status == StepStatus.DUE:
             plan.due(decided.step_id, decided.attempt)
-        else:
+        elif plan.entries[decided.step_id].open:
             self._sleeps.pop(decided.step_id, None)
             self._progressed()
             self._state_bytes += len(decided.data)
@@ -419,8 +425,17 @@ class RemoteRun(Residence):
             return
         if complete is not None:
             await self._complete(complete)
-        elif call.step_id is None and not found and not self.plan.anything_open:
-            await self._again(call)
+        elif call.step_id is not None:
+            await self._not_told(call, call.step_id)
+        elif self.plan.stands:
+            self._again(call)
+
+    async def _not_told(self, call: _OpenCall, step_id: str) -> None:
+        """The app was called for a step: if it did not say what became of it, that attempt has failed."""
+        if self.plan.entries[step_id].status == StepStatus.DUE:
+            message = f"The app was called for step {self.plan.entries[step_id].name!r}, and did not report it."
+            error = encode({"name": "StepNotReported", "message": message})
+            await self._record([self._unsuccessful(step_id, call.started_at, error, None)])
 
     async def _complete(self, op: Op) -> None:
         output = op.data or b"null"
@@ -430,7 +445,7 @@ class RemoteRun(Residence):
         else:
             await self._finish(output)
 
-    async def _again(self, call: _OpenCall) -> None:
+    def _again(self, call: _OpenCall) -> None:
         """The app was called and nothing came of it, and nothing is open that could bring it on."""
         self._fruitless += 1
         if self._fruitless < _MAX_FRUITLESS:

@@ -15,7 +15,7 @@ from perdure.engine.mutations import put_function, put_step
 from perdure.engine.schedule import Refused, events_of, settle, start
 from perdure.engine.turn import Decision, Turn
 from perdure.model.json import Json, encode
-from perdure.model.ops import STEP_RUN
+from perdure.model.ops import STEP_PLANNED
 from perdure.model.records import Step, StepStatus
 
 
@@ -60,9 +60,9 @@ def rerun(
 
 
 def _again(step: Step, arguments: list[Json], now: int) -> Step:
-    """The row of a step that is to be done with other arguments."""
+    """The row of a step that is to be done with other arguments: by a call of its own, for SDKs take them only then."""
     opts = encode({"override": arguments})
-    return Step(step.run_id, step.id, STEP_RUN, step.name, StepStatus.DUE, 0, 0, now, now, None, None, opts)
+    return Step(step.run_id, step.id, STEP_PLANNED, step.name, StepStatus.DUE, 0, 0, now, now, None, None, opts)
 
 
 def _chosen(steps: list[Step], wanted: str) -> Step | None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl, quote
-
-from starlette.types import Receive, Scope, Send
 
 from perdure.model.limits import MAX_REQUEST_BYTES
 from perdure.sdk.app import App
 from perdure.serving.endpoint import Endpoint
 from perdure.serving.exchange import Answer, Request, problem
 from perdure.serving.settings import ServeOptions, resolve
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 _FRAMEWORK = "asgi"
 _log = logging.getLogger("perdure.serving")

@@ -37,7 +37,7 @@ from perdure.wire.fields import Fields, shown
 T = TypeVar("T")
 
 _DEFAULT_BATCH_TIMEOUT: Final = "60s"
-_PROTOCOLS: Final = {"http": ("http", "https"), "ws": ("ws", "wss")}
+_SCHEMES: Final = ("http", "https", "ws", "wss")
 _SPELLINGS: Final = {
     "batch_events": "batchEvents",
     "cancel_on": "cancel",
@@ -283,11 +283,12 @@ def _url(step: Fields) -> str:
     url = runtime.text("url")
     if url is None:
         raise ConfigError("runtime", ["runtime.url: is required: where the function is called"])
-    kind = runtime.get("type") or ("ws" if url.startswith("ws") else "http")
-    if not isinstance(kind, str) or kind not in _PROTOCOLS:
+    kind = runtime.get("type") or "http"
+    if kind not in ("http", "ws"):
         raise ConfigError("runtime", [f'runtime.type: must be "http" or "ws", got {shown(kind)}'])
-    if not is_url(url, _PROTOCOLS[kind]):
-        raise ConfigError("runtime", [f"runtime.url: must be an absolute {kind} URL, got {shown(url)}"])
+    # The URL alone says how: SDKs give the failure handlers of their workers the type "http".
+    if not is_url(url, _SCHEMES):
+        raise ConfigError("runtime", [f"runtime.url: must be an absolute http or ws URL, got {shown(url)}"])
     return url
 
 

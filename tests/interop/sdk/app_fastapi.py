@@ -11,7 +11,8 @@ import inngest.fast_api
 from inngest_encryption import EncryptionMiddleware
 
 from tests.interop.sdk import journal
-from tests.interop.sdk.catalogue import SECOND, Catalogue, catalogue, data_of
+from tests.interop.sdk.catalogue import catalogue
+from tests.interop.sdk.declaring import SECOND, Catalogue, data_of
 from tests.interop.sdk.listening import Listening
 
 ID = os.environ.get("APP_ID", "py-fastapi")

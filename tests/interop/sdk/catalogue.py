@@ -1,25 +1,17 @@
-"""The functions that the Python apps with async handlers serve; catalogue.mjs has their twins and says how they work.
-
-Left out is what this SDK does not have: signals, step.fetch, step.ai.wrap.
-"""
+"""What the Python apps with async handlers serve: catalogue.mjs in Python, without signals, step.fetch, ai.wrap."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import inngest
 from inngest.experimental import ai, realtime
 
+from tests.interop.sdk.declaring import HOUR, MINUTE, SECOND, Catalogue, data_of, now_ms
 from tests.interop.sdk.journal import note
-
-Handler = Callable[[inngest.Context], Awaitable[Any]]
-Decorator = Callable[[Handler], inngest.Function[Any]]
-SECOND, HOUR = datetime.timedelta(seconds=1), datetime.timedelta(hours=1)
-MINUTE = datetime.timedelta(minutes=1)
 
 
 class Greeting(inngest.Middleware):
@@ -35,29 +27,6 @@ class Greeting(inngest.Middleware):
             result.output = {"wrapped": result.output} if result.step is None else f"[{result.output}]"
 
 
-class Catalogue:
-    """Functions of one client, each under the event of its name; `functions` is what is served."""
-
-    def __init__(self, client: inngest.Inngest) -> None:
-        self.client = client
-        self.app = client.app_id
-        self.functions: list[inngest.Function[Any]] = []
-
-    def add(
-        self, id: str, *, event: str = "", cron: str = "", if_: str | None = None, retries: int = 0, **options: Any
-    ) -> Decorator:
-        """A decorator that makes a function; its trigger is the event `<app>/<id>` unless another is named."""
-        name = event or f"{self.app}/{id}"
-        trigger = inngest.TriggerCron(cron=cron) if cron else inngest.TriggerEvent(event=name, expression=if_)
-
-        def made(handler: Handler) -> inngest.Function[Any]:
-            decorate = self.client.create_function(fn_id=id, trigger=trigger, retries=retries, **options)
-            self.functions.append(decorate(handler))
-            return self.functions[-1]
-
-        return made
-
-
 def catalogue(client: inngest.Inngest) -> Catalogue:
     """Everything."""
     made = Catalogue(client)
@@ -67,14 +36,6 @@ def catalogue(client: inngest.Inngest) -> Catalogue:
     _flow(made)
     _services(made)
     return made
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def data_of(ctx: inngest.Context) -> Any:
-    return ctx.event.data
 
 
 def _steps(made: Catalogue) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import inngest
 from inngest.experimental import ai
 
-from tests.interop.sdk.catalogue import HOUR, MINUTE, SECOND, now_ms
+from tests.interop.sdk.declaring import HOUR, MINUTE, SECOND, now_ms
 from tests.interop.sdk.journal import note
 
 Handler = Callable[[inngest.ContextSync], Any]
