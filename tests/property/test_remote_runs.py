@@ -14,10 +14,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from perdure.apps.gateway import Gateway
 from perdure.apps.run import StaleCallError
 from perdure.apps.transport import Call, Reply
 from perdure.model.json import Json, decode
 from perdure.model.records import StepStatus
+from perdure.sdk.port import FetchRequest, FetchResponse
 from perdure.wire.ops import FatalOpError, MalformedOpsError
 from tests.support.crashing_store import When
 from tests.support.model_app import Item, Program, Stage
@@ -41,6 +43,7 @@ THOROUGH = settings.get_current_profile_name() == "ci"
 EXAMPLES = int(os.environ.get("PERDURE_REMOTE_EXAMPLES", "1000" if THOROUGH else "100"))
 SETTINGS = settings(
     max_examples=EXAMPLES,
+    report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow],
     # Explaining a failure takes longer than finding it.
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
@@ -144,7 +147,9 @@ class Fuzzer:
         self._checkpoints = list(checkpoints)
         self._accepted: list[tuple[str, str]] = []
         world.app.call = self.call  # type: ignore[method-assign]
-        world.node._remote._http.call = self.call  # type: ignore[method-assign]
+        gateway = Gateway()
+        gateway._fetcher = self  # type: ignore[assignment]
+        world.app.perform = gateway.perform  # type: ignore[method-assign, assignment]
 
     async def call(self, call: Call) -> Reply:
         if self._checkpoints:
@@ -155,6 +160,12 @@ class Fuzzer:
             found: Json = [{"op": "StepRun", "id": call.step_id, "name": "good"}]
             return Reply(206, _SDK, written(found))
         return Reply(200, _SDK, b'"done"')
+
+    async def fetch(self, request: FetchRequest) -> FetchResponse:
+        """Makes a request for the gateway."""
+        if request.method == "GET":
+            raise OSError("nobody is there")
+        return FetchResponse(request.url, 200, {"content-type": "text/plain"}, "{")
 
     async def _send_checkpoint(self, call: Call, steps: Json) -> None:
         try:
@@ -198,7 +209,10 @@ _OPTIONS: dict[str, st.SearchStrategy[Json]] = {
     "function_id": st.sampled_from(["app-f", "app-child", "nope", 1]),
     "payload": st.sampled_from([{"data": {"n": 1}}, {"data": 1, "user": 2, "v": 3}, "text"]),
     "parallelMode": st.sampled_from(["race", 1]),
-    "url": st.sampled_from(["http://x.test/0.0", "nowhere", 1]),
+    "url": st.sampled_from(["http://x.test/", "nowhere", 1]),
+    "method": st.sampled_from(["GET", "POST", "G T", 1]),
+    "format": st.sampled_from(["openai-chat", "anthropic", "nobody", 1]),
+    "body": _VALUES,
     "fn_slug": st.sampled_from(["app-child", 1]),
     "target_hashed_id": st.sampled_from([sha("a"), 1]),
     "input": _VALUES,
@@ -220,7 +234,7 @@ _WIRE = st.fixed_dictionaries(
 _LISTS = st.lists(_WIRE | _WIRE | _WIRE | _VALUES, max_size=4)
 _BODIES = st.one_of(
     _LISTS.map(written), _LISTS.map(written), _WIRE.map(written), _VALUES.map(written), st.binary(max_size=20),
-    st.just(b"[" * 100_000), _LISTS.map(lambda found: written(found)[:-1]),
+    st.just(b"[" * 3_000), _LISTS.map(lambda found: written(found)[:-1]),
     st.builds(lambda status, body: written({"status": status, "headers": {"retry-after": 1}, "body": body}),
               st.sampled_from([200, 206, 500, "x"]), _LISTS | _VALUES),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perdure.apps.transport import Call, Reply
 from perdure.engine import intake
 from perdure.model.config import EventTrigger, FunctionConfig
 from perdure.model.json import Json
@@ -22,8 +23,13 @@ class Ways:
     """What a node reaches the app by, in the place of HTTP and of its gateway."""
 
     def __init__(self, app: ModelApp) -> None:
-        self.call = app.call
-        self.perform = app.perform
+        self._app = app
+
+    async def call(self, call: Call) -> Reply:
+        return await self._app.call(call)
+
+    async def perform(self, kind: str, opts: dict[str, Json]) -> bytes:
+        return await self._app.perform(kind, opts)
 
     async def close(self) -> None:
         pass

@@ -10,7 +10,7 @@ from its start ("discovery") so that it finds its next steps. Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import msgspec
 
@@ -145,10 +145,13 @@ class Plan:
         """Whether the app may execute a step that it comes upon: not beside others that are open."""
         return not any(self._holding())
 
-    @property
-    def stands(self) -> bool:
-        """Whether nothing that is open, and no discovery to come, will bring the run on."""
-        return not self._discover and all(e.in_place and e.status == StepStatus.DUE for e in self._open.values())
+    def stands(self, requests: Container[str]) -> bool:
+        """Whether nothing that is open, and no discovery to come, will bring the run on. `requests` has the ids of the
+        steps whose requests are known."""
+        return not self._discover and all(
+            entry.status == StepStatus.DUE and (entry.in_place or (entry.op in GATEWAYS and entry.id not in requests))
+            for entry in self._open.values()
+        )
 
     @property
     def open_ids(self) -> list[str]:

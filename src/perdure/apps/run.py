@@ -59,6 +59,7 @@ _CHECKPOINTED: Final = frozenset({STEP_RUN, STEP_RAW, STEP_PLANNED}) | DEFERS
 _WAITS_THAT_CAN_FAIL: Final = frozenset({WAIT_FOR_EVENT, WAIT_FOR_SIGNAL})
 _MAX_KEPT: Final = 256 * 1024
 """The state of a parked run that is kept in memory (bytes); a larger one is read again when the run is woken."""
+_TO_BE_DONE: Final = _OUTCOMES | GATEWAYS | {STEP_PLANNED}
 _MAX_FRUITLESS: Final = 50
 """How often in a row an app may be called without anything coming of it."""
 
@@ -347,8 +348,8 @@ class RemoteRun(Residence):
             await self._end(drive.complete, self.run, RunStatus.COMPLETED, output)
         self._hang_up()
 
-    async def _fail(self, error: bytes) -> None:
-        await self._end(drive.complete, self.run, RunStatus.FAILED, error)
+    async def _fail(self, error: bytes, cause: str | None = None) -> None:
+        await self._end(drive.complete, self.run, RunStatus.FAILED, error, cause)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -358,12 +359,14 @@ class RemoteRun(Residence):
     async def _failed(self, call: _OpenCall, failed: Failed) -> None:
         attempt = 0 if call.progressed else call.attempt
         if call.step_id is None:
-            self._failure = HandlerFailure(failed.error, attempt, call.started_at, failed.fatal, failed.retry_after)
+            self._failure = HandlerFailure(
+                failed.error, attempt, call.started_at, failed.fatal, failed.retry_after, failed.cause
+            )
             if failed.fatal or attempt + 1 >= self._max_attempts:
                 await self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts)
         elif failed.fatal or call.attempt + 1 >= self._max_attempts:
             # The step never got to say what became of it: the function cannot go on.
-            await self._fail(failed.error)
+            await self._fail(failed.error, failed.cause)
         else:
             error = encode(error_object(decode(failed.error)))
             await self._record([self._unsuccessful(call.step_id, call.started_at, error, failed.retry_after)])
@@ -427,7 +430,7 @@ class RemoteRun(Residence):
             await self._complete(complete)
         elif call.step_id is not None:
             await self._not_told(call, call.step_id)
-        elif self.plan.stands:
+        elif self.plan.stands(self._requests):
             self._again(call)
 
     async def _not_told(self, call: _OpenCall, step_id: str) -> None:
@@ -511,7 +514,7 @@ class RemoteRun(Residence):
     async def _record_many(self, pairs: list[tuple[int, Op]], alone: bool) -> None:
         lease = self.lease
         self._plain = False
-        parking = alone and not self._calls and not self._busy and all(_waits(op) for _, op in pairs)
+        parking = alone and not self._calls and not self._busy and _all_wait([op for _, op in pairs])
         if lease is None:
             self._drop()
             return
@@ -571,8 +574,10 @@ def _races(op: Op) -> bool:
     return (op.opts or {}).get("parallelMode") == "race"
 
 
-def _waits(op: Op) -> bool:
-    return op.op not in _OUTCOMES and op.op != STEP_PLANNED and op.op not in GATEWAYS
+def _all_wait(ops: list[Op]) -> bool:
+    """Whether nothing is to be done about operations but to wait for them. Defers are nothing to wait for."""
+    kinds = {op.op for op in ops} - DEFERS
+    return bool(kinds) and kinds.isdisjoint(_TO_BE_DONE)
 
 
 def _for_step(url: str, step_id: str) -> str:

@@ -283,7 +283,7 @@ def _print_banner(settings: Settings, node: Node, port: int) -> None:
         click.echo("functions  none; the app has none yet: add one with `@app.function(...)`")
     elif not functions and not node.registry.apps():
         click.echo(f"functions  none yet: name an app, as in `perdure {_command(settings)} module:app`, or start one")
-        click.echo(f"           that uses an SDK of the protocol; it registers itself{_how(settings, port)}")
+        click.echo(f"           that uses an SDK of the protocol; {_how(settings, port)}")
     if settings.reload:
         click.echo("reload     on: changed code is imported at once")
 
@@ -295,5 +295,6 @@ def _command(settings: Settings) -> str:
 def _how(settings: Settings, port: int) -> str:
     """What apps that use an SDK need to find the server."""
     if settings.guard.kind != b"dev":
-        return ": set INNGEST_BASE_URL and INNGEST_DEV=0, and the keys"
-    return " (INNGEST_DEV=1)" if port == _USUAL_PORT else f" (INNGEST_DEV=http://localhost:{port})"
+        return "give it INNGEST_BASE_URL, INNGEST_DEV=0 and the keys, and name its URL with -u"
+    variable = "INNGEST_DEV=1" if port == _USUAL_PORT else f"INNGEST_DEV=http://localhost:{port}"
+    return f"it registers itself ({variable})"

@@ -47,6 +47,7 @@ from perdure.model.ops import (
     Op,
 )
 from perdure.model.records import Run, StepStatus
+from perdure.model.sessions import SessionsError, resolve_sessions
 
 STALE = "stale"
 """The answer to a report under a lease that was given up: nothing was recorded."""
@@ -251,7 +252,10 @@ def _invoke(turn: Turn, run: Run, seq: int, op: Op, opts: dict[str, Json]) -> De
         return (yield from _at_once(turn, run, seq, op, _failed_memo("InvokeError", problem or "")))
     timeout = DEFAULT_INVOKE_TIMEOUT if opts.get("timeout") is None else opts["timeout"]
     correlation_id = timer_id(run.id, op.id)
-    stored = _invocation(turn, run, op, opts, correlation_id, turn.now + timeout)
+    try:
+        stored = _invocation(turn, run, op, opts, correlation_id, turn.now + timeout)
+    except SessionsError as error:
+        return (yield from _at_once(turn, run, seq, op, _failed_memo("InvokeError", str(error))))
     yield PutEvent(stored.internal_id, stored.event.name, turn.now, 1, encode(stored.event.to_json()))
     outcome = yield from consider(turn, function, stored, parent=correlation_id)
     if isinstance(outcome, Refused):
@@ -283,7 +287,8 @@ def _invocation(turn: Turn, run: Run, op: Op, opts: dict[str, Json], correlation
     }
     data = {**(opts.get("data") or {}), "_inngest": metadata}
     internal_id = turn.ids()
-    event = Event(FUNCTION_INVOKED, data, internal_id, turn.now, opts.get("user"), opts.get("v"))
+    meta = resolve_sessions(opts.get("meta"))
+    event = Event(FUNCTION_INVOKED, data, internal_id, turn.now, opts.get("user"), opts.get("v"), meta)
     return StoredEvent(internal_id, event, turn.now, internal=True)
 
 

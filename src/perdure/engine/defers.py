@@ -25,6 +25,7 @@ from perdure.model.json import Json, decode, encode
 from perdure.model.limits import MAX_DEFER_BYTES, MAX_DEFER_META_BYTES, MAX_DEFERS
 from perdure.model.ops import DEFER_ABORT, DEFER_ADD, Op
 from perdure.model.records import Run, Step, StepStatus
+from perdure.model.sessions import resolve_sessions
 
 _PREFIX = "defer/"
 _LIVE = StepStatus.DONE
@@ -74,7 +75,8 @@ def emit(turn: Turn, run: Run) -> Decision[None]:
     for step in sorted((yield from reads.defers_of(run.id)), key=_place):
         if step.status == _LIVE and step.opts is not None:
             kept = msgspec.json.decode(step.opts, type=_Kept)
-            event = Event(DEFERRED_SCHEDULE, _data(run, kept), _event_id(run.id, step.id), turn.now, meta=kept.meta)
+            meta = resolve_sessions(kept.meta)
+            event = Event(DEFERRED_SCHEDULE, _data(run, kept), _event_id(run.id, step.id), turn.now, meta=meta)
             turn.emitted.append(StoredEvent(turn.ids(), event, turn.now, internal=True))
 
 

@@ -72,12 +72,14 @@ def unpark(turn: Turn, run_id: str) -> Decision[None]:
             turn.effects.append(Start(run_id, job.function_id or "", lease, job.attempt))
 
 
-def complete(turn: Turn, lease: Lease, run: Run, status: RunStatus, output: bytes) -> Decision[bool]:
+def complete(
+    turn: Turn, lease: Lease, run: Run, status: RunStatus, output: bytes, cause: str | None = None
+) -> Decision[bool]:
     """Ends a run under its lease; False when the lease was given up, and nothing was recorded."""
     job = yield from reads.leased_job(lease)
     if job is None:
         return False
-    yield from end_run(turn, run, job, status, output)
+    yield from end_run(turn, run, job, status, output, cause)
     yield from settle(turn)
     return True
 
@@ -90,13 +92,14 @@ def complete_plain(turn: Turn, lease: Lease, run: Run, output: bytes) -> Decisio
 
 
 class HandlerFailure(msgspec.Struct):
-    """A handler failed outside of its steps; `error` is its error as JSON."""
+    """A handler failed outside of its steps; `error` is its error as JSON, `cause` how another server's app failed."""
 
     error: bytes
     attempt: int
     started_at: int
     no_retry: bool
     retry_after: int | None
+    cause: str | None = None
 
 
 def fail_attempt(turn: Turn, lease: Lease, run: Run, failure: HandlerFailure, max_attempts: int) -> Decision[bool]:
@@ -106,7 +109,7 @@ def fail_attempt(turn: Turn, lease: Lease, run: Run, failure: HandlerFailure, ma
         return False
     yield PutAttempt(run.id, "", failure.attempt, failure.started_at, turn.now, failure.error)
     if failure.no_retry or failure.attempt + 1 >= max_attempts:
-        yield from end_run(turn, run, job, RunStatus.FAILED, failure.error)
+        yield from end_run(turn, run, job, RunStatus.FAILED, failure.error, failure.cause)
         yield from settle(turn)
         return True
     due_at = turn.now + retry_delay(failure.attempt, failure.retry_after, turn.chance(), turn.fixed_retry)

@@ -32,8 +32,10 @@ _STATUS_NAMES = {
 }
 
 
-def end_run(turn: Turn, run: Run, job: Job | None, status: RunStatus, output: bytes) -> Decision[None]:
-    """Ends a run that has not ended. `output` is its result, or an `ErrorInfo`, as JSON."""
+def end_run(
+    turn: Turn, run: Run, job: Job | None, status: RunStatus, output: bytes, cause: str | None = None
+) -> Decision[None]:
+    """Ends a run that has not ended. `output` is its result, or an error, as JSON; `cause` says how it failed."""
     yield EndRun(status, turn.now, output, run.id)
     yield DeleteRunJobs(run.id, run.id + "/")
     yield DeleteRunPauses(run.id, run.id + "/")
@@ -41,7 +43,7 @@ def end_run(turn: Turn, run: Run, job: Job | None, status: RunStatus, output: by
         yield from free_slots(turn, job, ended=True)
     if run.parent is not None:
         yield from _answer_parent(turn, run.parent, status, output)
-    yield from _emit(turn, run, status, output)
+    yield from _emit(turn, run, status, output, cause)
     if status != RunStatus.CANCELLED:
         yield from defers.emit(turn, run)
     turn.effects.append(Ended(run.id, run.function_id, status, output))
@@ -76,7 +78,7 @@ def _answer_parent(turn: Turn, parent: str, status: RunStatus, output: bytes) ->
         yield from resume(turn, pause, msgspec.json.encode(error), failed=True)
 
 
-def _emit(turn: Turn, run: Run, status: RunStatus, output: bytes) -> Decision[None]:
+def _emit(turn: Turn, run: Run, status: RunStatus, output: bytes, cause: str | None = None) -> Decision[None]:
     names = [FUNCTION_FINISHED]
     if status == RunStatus.FAILED:
         names.append(FUNCTION_FAILED)
@@ -91,13 +93,13 @@ def _emit(turn: Turn, run: Run, status: RunStatus, output: bytes) -> Decision[No
     if events and events[0].name in (FUNCTION_FINISHED, FUNCTION_FAILED, FUNCTION_CANCELLED):
         return
     for name in wanted:
-        data = _end_data(run, events, status, output)
+        data = _end_data(run, events, status, output, cause)
         internal_id = turn.ids()
         event_id = internal_id if name == FUNCTION_FINISHED else run.id
         turn.emitted.append(StoredEvent(internal_id, Event(name, data, event_id, turn.now), turn.now, internal=True))
 
 
-def _end_data(run: Run, events: list[Event], status: RunStatus, output: bytes) -> dict[str, Json]:
+def _end_data(run: Run, events: list[Event], status: RunStatus, output: bytes, cause: str | None) -> dict[str, Json]:
     """The data of an internal end event (A.7)."""
     bodies = [event.to_json() for event in events]
     data: dict[str, Json] = {
@@ -113,7 +115,7 @@ def _end_data(run: Run, events: list[Event], status: RunStatus, output: bytes) -
         data["result"] = decode(output)
     elif status == RunStatus.FAILED:
         error = error_object(decode(output))
-        data["error"] = {**error, "error": error.get("error") or error["name"]}
+        data["error"] = {**error, "error": error.get("error") or cause or error["name"]}
         data["result"] = decode(output)
     return data
 

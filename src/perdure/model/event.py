@@ -14,6 +14,7 @@ import msgspec
 
 from perdure.model.json import Json
 from perdure.model.limits import MAX_EVENT_NAME, MAX_TS, MIN_TS
+from perdure.model.sessions import SessionsError, resolve_sessions
 
 INTERNAL_PREFIX = "inngest/"
 FUNCTION_FINISHED = "inngest/function.finished"
@@ -22,10 +23,6 @@ FUNCTION_CANCELLED = "inngest/function.cancelled"
 FUNCTION_INVOKED = "inngest/function.invoked"
 SCHEDULED_TIMER = "inngest/scheduled.timer"
 DEFERRED_SCHEDULE = "inngest/deferred.schedule"
-
-_MAX_SESSIONS = 5
-_MAX_SESSION_KEY = 128
-_MAX_SESSION_ID = 512
 
 
 class EventError(ValueError):
@@ -159,17 +156,7 @@ def _timestamp(value: Json, now: int, index: int) -> int:
 
 
 def _meta(body: Mapping[str, Json], index: int) -> dict[str, Json] | None:
-    meta = _object(body, "meta", index)
-    sessions = _object(meta, "sessions", index) if meta else None
-    if sessions is None:
-        return meta
-    if len(sessions) > _MAX_SESSIONS:
-        raise EventError(f"event meta.sessions has more than {_MAX_SESSIONS} entries", index)
-    for key, value in sessions.items():
-        if len(key.encode()) > _MAX_SESSION_KEY:
-            raise EventError(f"event meta.sessions key is longer than {_MAX_SESSION_KEY} bytes: {key[:40]}", index)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
-            raise EventError(f"event meta.sessions.{key} must be a string, a number or null", index)
-        if isinstance(value, str) and len(value.encode()) > _MAX_SESSION_ID:
-            raise EventError(f"event meta.sessions.{key} is longer than {_MAX_SESSION_ID} bytes", index)
-    return meta
+    try:
+        return resolve_sessions(_object(body, "meta", index))
+    except SessionsError as error:
+        raise EventError(f"event {error}", index) from error

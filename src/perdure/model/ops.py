@@ -44,7 +44,7 @@ class Op(msgspec.Struct, gc=False):
     as another server reported it. `opts` by op:
     StepRun/StepError/StepFailed {"type"?: "step.fetch" | "step.ai.wrap" | "step.ai.infer", "input"?: any};
     Sleep {"until": ms}; WaitForEvent {"event", "if"?: text, "timeout": ms}; WaitForSignal {"signal", "timeout": ms,
-    "conflict": "fail" | "replace"}; InvokeFunction {"function_id", "data", "user"?, "v"?, "timeout"?: ms};
+    "conflict": "fail" | "replace"}; InvokeFunction {"function_id", "data", "user"?, "v"?, "meta"?, "timeout"?: ms};
     SendEvent {"events": [..]}; SendSignal {"signal", "data"}; Gateway {"url", "method", "headers", "body"};
     AIGateway {"url", "headers", "auth_key", "format", "body"}; DeferAdd {"fn_slug", "input", "meta"?};
     DeferAbort {"target_hashed_id"}. Those of other servers may have {"parallelMode": "race"} too. `metadata` are

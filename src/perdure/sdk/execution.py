@@ -39,6 +39,8 @@ T = TypeVar("T")
 _DUE = int(StepStatus.DUE)
 _FIRST = Retry(0)
 _log = logging.getLogger("perdure.execution")
+_stubborn: set[asyncio.Task[Json] | None] = set()
+"""Tasks that are left where they are."""
 
 _REFUSALS = 10
 """How often a step is refused after the end. `finally` blocks call few; `while True:` with a bare `except:` around
@@ -352,6 +354,8 @@ class Execution(Generic[R]):
                 self.context.run_id,
                 self.function.id,
             )
+        # As garbage it would be closed, catch that too, and go on for ever: outside of a run every step fails at once.
+        _stubborn.add(asyncio.current_task())
         await self.loop.create_future()
 
     async def _stop_tasks(self) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from perdure.model.durations import DurationError, InstantError, parse_instant, parse_protocol_duration
 from perdure.model.errors import ErrorInfo, PerdureError, error_object
 from perdure.model.json import Json, encode
-from perdure.model.limits import MAX_OPS, MAX_WAIT
+from perdure.model.limits import MAX_OPS, MAX_RETRIES, MAX_WAIT
 from perdure.model.ops import (
     AI_GATEWAY,
     DEFER_ABORT,
@@ -153,6 +153,9 @@ def _userland_id(userland: Json) -> str | None:
 def _outcome(op: Op, wire: _Wire, opts: dict[str, Json], no_retry: bool, delay: int | None) -> None:
     # What an operation is asked to do matters to nobody once it is done, but for these.
     op.opts = {key: opts[key] for key in ("type", "input", "parallelMode") if opts.get(key) is not None} or None
+    retries = opts.get("retries")
+    if isinstance(retries, int) and 0 <= retries <= MAX_RETRIES:
+        op.opts = {**(op.opts or {}), "retries": retries}
     op.started_at, op.ended_at = _timing(wire.timing, op.ended_at)
     if op.op in (STEP_RUN, STEP_RAW):
         op.data = bytes(wire.data)
@@ -211,7 +214,7 @@ def _invocation(op: Op, opts: dict[str, Json], now: int) -> dict[str, Json]:
         raise FatalOpError("InvalidInvoke", f"step {op.name!r} invokes a function without saying which: function_id")
     payload = opts.get("payload")
     payload = payload if isinstance(payload, dict) else {}
-    data, user = payload.get("data"), payload.get("user")
+    data, user, meta = payload.get("data"), payload.get("user"), payload.get("meta")
     timeout = _timeout(op, opts, now) if opts.get("timeout") else None
     return _with(
         function_id=function_id,
@@ -219,6 +222,7 @@ def _invocation(op: Op, opts: dict[str, Json], now: int) -> dict[str, Json]:
         data=data if isinstance(data, dict) or data is None else {"data": data},
         user=user if isinstance(user, dict) else None,
         v=_text(payload, "v"),
+        meta=meta if isinstance(meta, dict) else None,
         timeout=timeout,
     )
 

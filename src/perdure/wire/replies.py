@@ -36,11 +36,15 @@ class Reported(msgspec.Struct):
 
 
 class Failed(msgspec.Struct):
-    """The attempt failed with this error (JSON, of any shape). `fatal`: so has the run, whatever retries are left."""
+    """The attempt failed with this error (JSON, of any shape). `fatal`: so has the run, whatever retries are left.
+
+    `cause` is what the protocol calls the way in which it failed; None where the error itself says so.
+    """
 
     error: bytes
     fatal: bool = False
     retry_after: int | None = None
+    cause: str | None = None
 
 
 Outcome: TypeAlias = Finished | Reported | Failed
@@ -77,7 +81,8 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes, *, now: int, a
             return Failed(msgspec.json.encode(error.info), fatal=True)
     if not 200 <= status < 300 or no_retry:
         # A worker that is connected reports the last failure as done, and forbids to try again.
-        return Failed(_json_of(body, empty=_said_nothing(status)), no_retry, delay)
+        cause = "NonRetriableError" if no_retry else f"invalid status code: {status}"
+        return Failed(_json_of(body, empty=_said_nothing(status)), no_retry, delay, cause)
     if len(body) > MAX_STEP_BYTES:
         message = f"The function's result is {len(body)} bytes; at most {MAX_STEP_BYTES} are allowed."
         return _synthetic("output_too_large", message, b"", fatal=True)

@@ -83,6 +83,9 @@ def test_an_invocation() -> None:
     expected = {"function_id": "a-b", "data": {"n": 1}, "user": {"u": 1}, "v": "2", "timeout": 3_600_000}
     assert found.opts == expected and found.name == "call"
     assert parsed(op="InvokeFunction", opts={"function_id": "a-b"}).opts == {"function_id": "a-b"}
+    meta = {"sessions": None, "propagated_sessions": {"chat": "c1"}}
+    found = parsed(op="InvokeFunction", opts={"function_id": "a-b", "payload": {"meta": meta}})
+    assert found.opts == {"function_id": "a-b", "meta": meta}
 
 
 def test_waits_are_recorded_before_what_might_end_them() -> None:
@@ -115,3 +118,10 @@ def test_more_operations_than_an_answer_may_have() -> None:
     body = encode([{"op": "StepRun", "id": str(index)} for index in range(1001)])
     with pytest.raises(MalformedOpsError, match="at most 1000"):
         parse_ops(body, NOW)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [(7, {"retries": 7}), (0, {"retries": 0}), ("7", None), (-1, None), (99, None)]
+)
+def test_a_step_may_say_how_often_it_is_tried_again(sent: Json, kept: Json) -> None:
+    assert parsed(op="StepError", error={"message": "m"}, opts={"retries": sent}).opts == kept

@@ -223,7 +223,7 @@ def test_a_function_without_triggers_and_an_app_without_functions_are_fine() -> 
         ({"steps": {"step": {}}}, "steps.step.runtime.url: is required: where the function is called"),
         (
             {"steps": {"step": {"runtime": {"url": "file:///x"}}}},
-            "steps.step.runtime.url: must be an absolute http URL",
+            "steps.step.runtime.url: must be an absolute http or ws URL",
         ),
         ({"steps": {"step": {"runtime": {"type": ["x"], "url": CALLED}}}}, "steps.step.runtime.type: must be"),
         (

@@ -42,20 +42,22 @@ def test_a_stream_carries_its_answer_after_spaces(body: Json) -> None:
 def test_a_stream_can_carry_a_failure() -> None:
     carried = encode({"status": 400, "headers": {"X-Inngest-No-Retry": "true"}, "body": '{"message":"m"}'})
     found = answered(201, b" " + carried)
-    assert found == Failed(b'{"message":"m"}', fatal=True)
+    assert found == Failed(b'{"message":"m"}', fatal=True, cause="NonRetriableError")
     broken = answered(201, encode({"status": 200, "body": None, "error": "boom"}))
-    assert broken == Failed(b'"boom"')
+    assert broken == Failed(b'"boom"', cause="invalid status code: 500")
     assert isinstance(answered(201, b"  "), Failed)
 
 
 @pytest.mark.parametrize(("header", "fatal"), [("true", True), ("false", False), ("", False)])
 def test_an_error_is_final_where_the_app_says_so(header: str, fatal: bool) -> None:
     found = answered(400, b'{"name":"E","message":"m"}', x_inngest_no_retry=header)
-    assert found == Failed(b'{"name":"E","message":"m"}', fatal=fatal)
+    cause = "NonRetriableError" if fatal else "invalid status code: 400"
+    assert found == Failed(b'{"name":"E","message":"m"}', fatal=fatal, cause=cause)
 
 
 def test_a_worker_reports_its_last_failure_as_done() -> None:
-    assert answered(200, b'{"message":"m"}', x_inngest_no_retry="true") == Failed(b'{"message":"m"}', fatal=True)
+    found = answered(200, b'{"message":"m"}', x_inngest_no_retry="true")
+    assert found == Failed(b'{"message":"m"}', fatal=True, cause="NonRetriableError")
 
 
 def test_an_error_without_a_body_says_its_status() -> None:
