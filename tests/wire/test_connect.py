@@ -153,7 +153,7 @@ async def connected(server: Served, *functions: dict[str, Any], **more: Any) -> 
     async with opened(server) as worker:
         await worker.says(Kind.WORKER_CONNECT, worker.introduction(*(functions or (function("one"),)), **more))
         ready = wire.decode(wire.ConnectionReady, await worker.expect(Kind.GATEWAY_CONNECTION_READY))
-        assert ready == wire.ConnectionReady("10s", "30s", "0s")
+        assert ready == wire.ConnectionReady("10s", "5s", "0s")
         await worker.says(Kind.WORKER_READY)
         await worker.says(Kind.WORKER_HEARTBEAT)
         # It is answered in order: the server knows that the worker is ready.

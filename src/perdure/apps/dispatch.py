@@ -39,12 +39,14 @@ class Waits(msgspec.Struct, frozen=True):
 
     `lease`: how long a worker may hold a call without a word of it. `acknowledge`: how long until another worker gets
     a call that one says nothing of. `patience`: how long a call waits for a worker to come back when none is
-    connected, which bridges restarts and short breaks.
+    connected, which bridges restarts and short breaks. `silence`: how long a worker whose connection broke keeps a
+    call without a word, for most of them are dead.
     """
 
     lease: int = 120 * SECOND
     acknowledge: int = 5 * SECOND
     patience: int = 10 * SECOND
+    silence: int = 30 * SECOND
 
 
 class _Request:
@@ -130,8 +132,13 @@ class Dispatch:
         """A connection is gone: what its worker had acknowledged may still be answered, the rest goes to others."""
         for request_id in tuple(worker.requests):
             request = self._requests.get(request_id)
-            if request is not None and not request.acknowledged:
+            if request is None:
+                continue
+            if not request.acknowledged:
                 self._take_back(request)
+            else:
+                request.lease_until = min(request.lease_until, self._clock.now() + self._waits.silence)
+                self._arm(request)
         self._lessened.set()
 
     def served(self, gained: frozenset[str], lost: frozenset[str]) -> None:

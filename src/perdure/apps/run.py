@@ -35,6 +35,7 @@ from perdure.model.ops import (
     DISCOVERY_REQUEST,
     NONE,
     RUN_COMPLETE,
+    RUN_ERROR,
     SLEEP,
     STEP_ERROR,
     STEP_FAILED,
@@ -55,7 +56,9 @@ from perdure.wire.replies import Failed, Finished, Outcome, outcome, request_ver
 _log = logging.getLogger("perdure.apps")
 
 _OUTCOMES: Final = frozenset({STEP_RUN, STEP_RAW, STEP_ERROR, STEP_FAILED})
-_CHECKPOINTED: Final = frozenset({STEP_RUN, STEP_RAW, STEP_PLANNED}) | DEFERS
+_CHECKPOINTED: Final = frozenset({STEP_RUN, STEP_RAW}) | DEFERS
+"""A step that is planned in a checkpoint has begun, in the call that is open: it must not be called for as well."""
+_ENDS: Final = frozenset({RUN_COMPLETE, RUN_ERROR})
 _WAITS_THAT_CAN_FAIL: Final = frozenset({WAIT_FOR_EVENT, WAIT_FOR_SIGNAL})
 _MAX_KEPT: Final = 256 * 1024
 """The state of a parked run that is kept in memory (bytes); a larger one is read again when the run is woken."""
@@ -409,25 +412,29 @@ class RemoteRun(Residence):
         call = self._calls.get(request_id)
         if call is None or self._over():
             raise StaleCallError(f"request {request_id} is not being answered any more: its work was given out again")
-        for op in ops:
+        outcomes = [op for op in ops if op.op in _CHECKPOINTED]
+        for op in outcomes:
             op.attempt = call.attempt
-        await self._record(self._sift([op for op in ops if op.op in _CHECKPOINTED]))
+        await self._record(self._sift(outcomes))
         if self._over():
             raise StaleCallError(f"request {request_id} lost its lease, or its run has ended")
-        call.progressed = True
+        call.progressed = call.progressed or bool(outcomes)
 
     async def _reported(self, call: _OpenCall, ops: list[Op]) -> None:
-        complete = next((op for op in ops if op.op == RUN_COMPLETE), None)
+        end = next((op for op in ops if op.op in _ENDS), None)
         for op in ops:
             op.attempt = call.attempt
             if op.op == DISCOVERY_REQUEST:
                 self.plan.ask()
         found = self._sift(ops)
-        await self._record(found, alone=complete is None)
+        await self._record(found, alone=end is None)
         if self._over():
             return
-        if complete is not None:
-            await self._complete(complete)
+        if end is not None and end.op == RUN_ERROR:
+            cause = "NonRetriableError" if end.no_retry else None
+            await self._failed(call, Failed(end.data or b"null", end.no_retry, end.retry_after, cause))
+        elif end is not None:
+            await self._complete(end)
         elif call.step_id is not None:
             await self._not_told(call, call.step_id)
         elif self.plan.stands(self._requests):
@@ -463,7 +470,7 @@ class RemoteRun(Residence):
         """What is new among reported operations; apps repeat what is open, and what a lost answer told us already."""
         new: dict[str, Op] = {}
         for op in ops:
-            if op.op in (NONE, DISCOVERY_REQUEST, RUN_COMPLETE):
+            if op.op in (NONE, DISCOVERY_REQUEST) or op.op in _ENDS:
                 continue
             if op.op in GATEWAYS:
                 self._requests[op.id] = op.opts or {}

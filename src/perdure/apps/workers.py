@@ -45,8 +45,12 @@ _log = logging.getLogger("perdure.connect")
 
 HEARTBEAT = 10 * SECOND
 """How often a worker is asked to say that it lives (ms)."""
-EXTEND_EVERY = 30 * SECOND
-"""How often a worker is asked to extend its leases (ms)."""
+EXTEND_EVERY = 5 * SECOND
+"""How often a worker is asked to extend its leases (ms).
+
+SDKs also post an answer that was not acknowledged for so long. Both must happen well within `Waits.silence`: otherwise
+a worker whose connection broke would come too late, and its work would be done again.
+"""
 _MISSED_HEARTBEATS = 5
 _PARTING = 1.0
 """How long workers may take to hear that the server leaves (seconds)."""

@@ -16,6 +16,7 @@ from perdure.engine.turn import Decision, Turn
 from perdure.model.json import Json, decode, encode
 from perdure.model.records import RunMetadata
 
+RUN_SCOPE = "run"
 MAX_TARGET_BYTES = 64 * 1024
 MAX_RUN_BYTES = 1024 * 1024
 
@@ -47,23 +48,34 @@ def notes_of(reported: Json) -> list[Note]:
 class Rejected(msgspec.Struct, frozen=True):
     """Why notes were not taken; nothing of them was."""
 
-    reason: Literal["not_found", "too_large"]
+    reason: Literal["not_found", "no_target", "too_large"]
     message: str
 
 
+def attach_to_step(turn: Turn, run_id: str, step_id: str, notes: list[Note]) -> Decision[Rejected | None]:
+    """As `attach`, to a step by its hash: it must have been reported, so that nothing is kept that nobody will see."""
+    if (yield from reads.run_by_id(run_id)) is not None and (yield from reads.step_by_id(run_id, step_id)) is None:
+        return Rejected("no_target", "Unable to find metadata target")
+    return (yield from attach(turn, run_id, step_id, notes))
+
+
 def attach(turn: Turn, run_id: str, target: str, notes: list[Note]) -> Decision[Rejected | None]:
-    """Attaches notes to a target of a run: a step's hash, a span's id, or "" for the run itself. All or none."""
+    """Attaches notes to a target of a run: a step's hash, a span's id, or "" for the run itself. All or none.
+
+    Notes whose scope is the run are the run's, whatever they came with.
+    """
     if (yield from reads.run_by_id(run_id)) is None:
         return Rejected("not_found", f"there is no run {run_id}")
     kept = {(row.target, row.scope, row.kind): row for row in (yield from views.metadata_of_run(run_id))}
     changed: dict[tuple[str, str, str], RunMetadata] = {}
     for note in notes:
-        key = (target, note.scope, note.kind)
+        key = ("" if note.scope == RUN_SCOPE else target, note.scope, note.kind)
         before: dict[str, Json] = decode(kept[key].entries) if key in kept else {}
         row = RunMetadata(run_id, *key, encode(_applied(before, note)), turn.now)
         kept[key] = changed[key] = row
-    if sum(_size(row) for row in kept.values() if row.target == target) > MAX_TARGET_BYTES:
-        return Rejected("too_large", f"the metadata of one target is limited to {MAX_TARGET_BYTES} bytes")
+    for place in {row.target for row in changed.values()}:
+        if sum(_size(row) for row in kept.values() if row.target == place) > MAX_TARGET_BYTES:
+            return Rejected("too_large", f"the metadata of one target is limited to {MAX_TARGET_BYTES} bytes")
     if sum(map(_size, kept.values())) > MAX_RUN_BYTES:
         return Rejected("too_large", f"the metadata of one run is limited to {MAX_RUN_BYTES} bytes")
     for row in changed.values():

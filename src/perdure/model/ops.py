@@ -34,6 +34,8 @@ DEFER_ABORT: Final = "DeferAbort"
 NONE: Final = "None"
 DISCOVERY_REQUEST: Final = "DiscoveryRequest"
 RUN_COMPLETE: Final = "RunComplete"
+RUN_ERROR: Final = "RunError"
+"""The function failed; it may be tried again."""
 
 
 class Op(msgspec.Struct, gc=False):

@@ -88,9 +88,13 @@ async def attach_scores(backend: Backend, run_id: str, request: Request, missing
 
 
 async def _attach(backend: Backend, run_id: str, target: str, notes: list[Note], missing: ApiError) -> None:
-    rejected = await backend.decide(run_metadata.attach, run_id, target, notes)
-    if rejected is not None:
-        raise missing if rejected.reason == "not_found" else ApiError(413, rejected.message)
+    attach = run_metadata.attach_to_step if _HASH.fullmatch(target) else run_metadata.attach
+    rejected = await backend.decide(attach, run_id, target, notes)
+    if rejected is None:
+        return
+    if rejected.reason == "not_found":
+        raise missing
+    raise ApiError(404 if rejected.reason == "no_target" else 413, rejected.message)
 
 
 def _shaped(body: Json, kind: type[T]) -> T:

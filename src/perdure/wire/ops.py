@@ -12,6 +12,7 @@ import msgspec
 
 from perdure.model.durations import DurationError, InstantError, parse_instant, parse_protocol_duration
 from perdure.model.errors import ErrorInfo, PerdureError, error_object
+from perdure.model.ids import step_hash
 from perdure.model.json import Json, encode
 from perdure.model.limits import MAX_OPS, MAX_RETRIES, MAX_WAIT
 from perdure.model.ops import (
@@ -23,6 +24,7 @@ from perdure.model.ops import (
     INVOKE,
     NONE,
     RUN_COMPLETE,
+    RUN_ERROR,
     SLEEP,
     STEP_ERROR,
     STEP_FAILED,
@@ -34,14 +36,16 @@ from perdure.model.ops import (
     Op,
 )
 
-_OUTCOMES: Final = frozenset({STEP_RUN, STEP_RAW, STEP_ERROR, STEP_FAILED})
+_OUTCOMES: Final = frozenset({STEP_RUN, STEP_RAW, STEP_ERROR, STEP_FAILED, RUN_ERROR})
+_FUNCTION: Final = step_hash("complete")
+"""The id that SDKs give to the outcome of the function itself. A step may have it too, but then it has a name."""
 _FIRST: Final = frozenset({WAIT_FOR_EVENT, DEFER_ADD, DEFER_ABORT})
 """What is recorded before the rest of an answer, so that no step of it can send the event that is waited for."""
 _KNOWN: Final = _OUTCOMES | {
     STEP_PLANNED, SLEEP, WAIT_FOR_EVENT, WAIT_FOR_SIGNAL, INVOKE, GATEWAY, AI_GATEWAY, DEFER_ADD, DEFER_ABORT,
     NONE, DISCOVERY_REQUEST, RUN_COMPLETE,
 }  # fmt: skip
-_WITHOUT_ID: Final = frozenset({NONE, DISCOVERY_REQUEST, RUN_COMPLETE})
+_WITHOUT_ID: Final = frozenset({NONE, DISCOVERY_REQUEST, RUN_COMPLETE, RUN_ERROR})
 
 
 class MalformedOpsError(PerdureError):
@@ -136,6 +140,9 @@ def _op(index: int, wire: _Wire, now: int, attempt: int, no_retry: bool, delay: 
     shown = wire.display_name or _userland_id(wire.userland) or wire.name or wire.id or ""
     opts = wire.opts if isinstance(wire.opts, dict) else {}
     op = Op(kind, wire.id or "", shown, attempt=attempt, started_at=now, ended_at=now, metadata=wire.metadata)
+    if kind in (STEP_ERROR, STEP_FAILED) and _is_of_function(wire):
+        # So the function's failure is told when other operations come with it; the final one is to be the last.
+        no_retry, op.op = no_retry or kind == STEP_FAILED, RUN_ERROR
     if kind in _OUTCOMES:
         _outcome(op, wire, opts, no_retry, delay)
     elif kind == RUN_COMPLETE:
@@ -143,6 +150,10 @@ def _op(index: int, wire: _Wire, now: int, attempt: int, no_retry: bool, delay: 
     else:
         op.opts = _opts(op, wire, opts, now)
     return op
+
+
+def _is_of_function(wire: _Wire) -> bool:
+    return wire.id == _FUNCTION and wire.name is wire.display_name is wire.userland is None
 
 
 def _userland_id(userland: Json) -> str | None:

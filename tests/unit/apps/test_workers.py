@@ -296,7 +296,7 @@ async def test_a_broken_connection_ends_nothing(bench: Bench) -> None:
     for request_id in ("r1", "r2", "r3"):
         bench.acknowledges(before, request_id)
     bench.pool.leave(before)
-    await bench.clock.advance("30s")
+    await bench.clock.advance("20s")
     assert bench.pool.answer(wire.SdkResponse("r1", body=b"[1]"))
     assert (await posted).body == b"[1]"
 
@@ -308,7 +308,7 @@ async def test_a_broken_connection_ends_nothing(bench: Bench) -> None:
     bench.pool.leave(stranger)
     await bench.call("r4")
     assert bench.got(again) == [], "what it is at counts"
-    await bench.live(again, 90)
+    await bench.live(again, 10)
     assert await code_of(lost) == "connect_worker_stopped_responding"
     bench.answers(again, "r2", b"[2]")
     assert (await extended).body == b"[2]"
