@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final
 
 import msgspec
 
 from perdure.apps.dispatch import NOT_CARRIED
-from perdure.apps.gateway import GatewayFailure, redacted
-from perdure.apps.plan import DEFERS, GATEWAYS, Entry, Plan
+from perdure.apps.gateway import GatewayFailure
+from perdure.apps.plan import DEFERS, Entry, Plan
+from perdure.apps.records import ENDS, OpenCall, RecordedRun
 from perdure.apps.transport import Call, CallError, Transport
 from perdure.engine import advance, drive
-from perdure.engine.advance import Situation
 from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.drive import HandlerFailure
 from perdure.engine.limits import exceeded
@@ -33,36 +32,22 @@ from perdure.model.event import Event
 from perdure.model.json import Json, decode, encode
 from perdure.model.ops import (
     DISCOVERY_REQUEST,
-    NONE,
-    RUN_COMPLETE,
     RUN_ERROR,
-    SLEEP,
     STEP_ERROR,
-    STEP_FAILED,
-    STEP_PLANNED,
     STEP_RAW,
     STEP_RUN,
-    WAIT_FOR_EVENT,
-    WAIT_FOR_SIGNAL,
     Op,
 )
 from perdure.model.records import Run, RunStatus, Step, StepStatus
-from perdure.runner.loading import load_steps
 from perdure.runner.places import Places
-from perdure.runner.residence import Keeper, Residence
+from perdure.runner.residence import Keeper
 from perdure.wire.calls import DISCOVERY, NO_VERSION, CallContext, build_body, call_headers, canonical_events
 from perdure.wire.replies import Failed, Finished, Outcome, outcome, request_version
 
 _log = logging.getLogger("perdure.apps")
 
-_OUTCOMES: Final = frozenset({STEP_RUN, STEP_RAW, STEP_ERROR, STEP_FAILED})
 _CHECKPOINTED: Final = frozenset({STEP_RUN, STEP_RAW}) | DEFERS
 """A step that is planned in a checkpoint has begun, in the call that is open: it must not be called for as well."""
-_ENDS: Final = frozenset({RUN_COMPLETE, RUN_ERROR})
-_WAITS_THAT_CAN_FAIL: Final = frozenset({WAIT_FOR_EVENT, WAIT_FOR_SIGNAL})
-_MAX_KEPT: Final = 256 * 1024
-"""The state of a parked run that is kept in memory (bytes); a larger one is read again when the run is woken."""
-_TO_BE_DONE: Final = _OUTCOMES | GATEWAYS | {STEP_PLANNED}
 _MAX_FRUITLESS: Final = 50
 """How often in a row an app may be called without anything coming of it."""
 
@@ -92,66 +77,30 @@ class RemoteCode(msgspec.Struct, frozen=True):
         return RemoteRun(keeper, self, start, compiled)
 
 
-class _OpenCall(msgspec.Struct):
-    """A call that awaits its answer. `step_id` is None for a discovery."""
-
-    request_id: str
-    step_id: str | None
-    attempt: int
-    started_at: int
-    progressed: bool = False
-
-
-class RemoteRun(Residence):
+class RemoteRun(RecordedRun):
     """A run of a `RemoteCode` in residence."""
 
     def __init__(self, keeper: Keeper, code: RemoteCode, start: Start, compiled: CompiledFunction) -> None:
         super().__init__(keeper, code, start, compiled)
         self._app = code
-        self._plan: Plan | None = None
-        self._calls: dict[str, _OpenCall] = {}
         self._busy: set[str] = set()
         self._discovering = False
         self._parking = False
-        self._committing = 0
         self._failure: HandlerFailure | None = None
-        self._fruitless = 0
-        self._chosen: int | None = None
-        self._requests: dict[str, dict[str, Json]] = {}
-        self._sleeps: dict[str, int] = {}
-        self._early: dict[str, Decided] = {}
         self._places = Places(self._decider, self._spawn) if compiled.counts_steps else None
-
-    @property
-    def begun(self) -> bool:
-        return self._plan is not None
 
     @property
     def idle(self) -> bool:
         return True
 
-    @property
-    def plan(self) -> Plan:
-        if self._plan is None:
-            raise RuntimeError(f"run {self.run_id} was not begun")
-        return self._plan
-
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
-        self.run = run
-        self._events = events
         self._wire_events = canonical_events(events)
-        self._seq = len(steps)
-        self._state_bytes = sum(len(step.data or b"") for step in steps)
-        self._plan = Plan(steps, NO_VERSION if run.request_version is None else run.request_version)
-        if self._attempt:
-            self._plan.ask()
-        for decided in [early for step_id, early in self._early.items() if step_id in self._plan.entries]:
-            self._learn(self._early.pop(decided.step_id))
+        self._recall(run, events, steps)
         self._advance()
 
-    def _over(self) -> bool:
-        """Whether nothing more is to be recorded: the run has ended, or is another residence's."""
-        return self._leaving or self.ending
+    @property
+    def _at_rest(self) -> bool:
+        return not (self._calls or self._busy)
 
     # What is next.
 
@@ -209,25 +158,6 @@ class RemoteRun(Residence):
         else:
             await self._refresh()
 
-    def _situation(self) -> Situation:
-        version, self._chosen = self._chosen, None
-        return Situation(self.run, self._events[0].to_json(), self._max_attempts, version)
-
-    def _parked(self) -> None:
-        self.lease = None
-        self.wakes_at = min(self._sleeps.values(), default=None)
-        if self._draining or self._state_bytes > _MAX_KEPT:
-            self._drop()
-        else:
-            self._keeper.parked(self)
-
-    async def _refresh(self) -> None:
-        """Reads the steps that are open: something was decided while nobody listened."""
-        for step in await self._decider.view(partial(load_steps, self.run_id, self.plan.open_ids)):
-            if step.status not in (StepStatus.WAITING, StepStatus.RETRYING):
-                self._learn(Decided(step.id, step.status, step.data or b"null", step.attempt))
-        self._advance()
-
     # What the runner tells.
 
     def wake(self, decided: Decided) -> None:
@@ -251,26 +181,6 @@ class RemoteRun(Residence):
             self._drop()
         else:
             self._advance()
-
-    def _learn(self, decided: Decided) -> None:
-        plan = self.plan
-        if decided.step_id not in plan.entries:
-            # Decided before its report came back to us.
-            self._early[decided.step_id] = decided
-        elif decided.status == StepStatus.DUE:
-            plan.due(decided.step_id, decided.attempt)
-        elif plan.entries[decided.step_id].open:
-            self._sleeps.pop(decided.step_id, None)
-            self._progressed()
-            self._state_bytes += len(decided.data)
-            plan.decided(decided.step_id, decided.status, decided.data)
-
-    def _progressed(self) -> None:
-        """The run got on: its function's attempts count anew (C.6)."""
-        self._attempt = 0
-        self._fruitless = 0
-        for call in self._calls.values():
-            call.progressed = True
 
     # Calls.
 
@@ -299,13 +209,13 @@ class RemoteRun(Residence):
                 self._busy.discard(entry.id)
         self._advance()
 
-    async def _exchange(self, entry: Entry | None) -> tuple[_OpenCall, Outcome]:
+    async def _exchange(self, entry: Entry | None) -> tuple[OpenCall, Outcome]:
         plan, now = self.plan, self._decider.clock.now
         if entry is None:
             attempt = plan.attempt
-            call = _OpenCall(self._decider.ids(), None, self._attempt if attempt is None else attempt, now())
+            call = OpenCall(self._decider.ids(), None, self._attempt if attempt is None else attempt, now())
         else:
-            call = _OpenCall(self._decider.ids(), entry.id, entry.attempt, now())
+            call = OpenCall(self._decider.ids(), entry.id, entry.attempt, now())
         self._calls[call.request_id] = call
         request = self._request(call)
         if entry is None:
@@ -323,7 +233,7 @@ class RemoteRun(Residence):
                 plan.version = self._chosen = version
         return call, outcome(reply.status, reply.headers, reply.body, now=now(), attempt=call.attempt)
 
-    def _request(self, call: _OpenCall) -> Call:
+    def _request(self, call: OpenCall) -> Call:
         plan = self.plan
         step_id = call.step_id or DISCOVERY
         context = CallContext(
@@ -336,7 +246,7 @@ class RemoteRun(Residence):
             self._app.app_id, self._app.id, self.run_id, call.request_id, step_id, context.job_id,
         )  # fmt: skip
 
-    async def _take(self, call: _OpenCall, result: Outcome) -> None:
+    async def _take(self, call: OpenCall, result: Outcome) -> None:
         if isinstance(result, Finished):
             await self._finish(result.output)
         elif isinstance(result, Failed):
@@ -351,15 +261,7 @@ class RemoteRun(Residence):
             await self._end(drive.complete, self.run, RunStatus.COMPLETED, output)
         self._hang_up()
 
-    async def _fail(self, error: bytes, cause: str | None = None) -> None:
-        await self._end(drive.complete, self.run, RunStatus.FAILED, error, cause)
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        """Ends the other calls of a run that has ended, such as that of a race's loser: nobody reads their answers."""
-        self.stop()
-
-    async def _failed(self, call: _OpenCall, failed: Failed) -> None:
+    async def _failed(self, call: OpenCall, failed: Failed) -> None:
         attempt = 0 if call.progressed else call.attempt
         if call.step_id is None:
             self._failure = HandlerFailure(
@@ -420,8 +322,8 @@ class RemoteRun(Residence):
             raise StaleCallError(f"request {request_id} lost its lease, or its run has ended")
         call.progressed = call.progressed or bool(outcomes)
 
-    async def _reported(self, call: _OpenCall, ops: list[Op]) -> None:
-        end = next((op for op in ops if op.op in _ENDS), None)
+    async def _reported(self, call: OpenCall, ops: list[Op]) -> None:
+        end = next((op for op in ops if op.op in ENDS), None)
         for op in ops:
             op.attempt = call.attempt
             if op.op == DISCOVERY_REQUEST:
@@ -440,7 +342,7 @@ class RemoteRun(Residence):
         elif self.plan.stands(self._requests):
             self._again(call)
 
-    async def _not_told(self, call: _OpenCall, step_id: str) -> None:
+    async def _not_told(self, call: OpenCall, step_id: str) -> None:
         """The app was called for a step: if it did not say what became of it, that attempt has failed."""
         if self.plan.entries[step_id].status == StepStatus.DUE:
             message = f"The app was called for step {self.plan.entries[step_id].name!r}, and did not report it."
@@ -455,7 +357,7 @@ class RemoteRun(Residence):
         else:
             await self._finish(output)
 
-    def _again(self, call: _OpenCall) -> None:
+    def _again(self, call: OpenCall) -> None:
         """The app was called and nothing came of it, and nothing is open that could bring it on."""
         self._fruitless += 1
         if self._fruitless < _MAX_FRUITLESS:
@@ -465,126 +367,6 @@ class RemoteRun(Residence):
         self._failure = HandlerFailure(
             encode({"name": "NoProgress", "message": message}), call.attempt, call.started_at, False, None
         )
-
-    def _sift(self, ops: list[Op]) -> list[Op]:
-        """What is new among reported operations; apps repeat what is open, and what a lost answer told us already."""
-        new: dict[str, Op] = {}
-        for op in ops:
-            if op.op in (NONE, DISCOVERY_REQUEST) or op.op in _ENDS:
-                continue
-            if op.op in GATEWAYS:
-                self._requests[op.id] = op.opts or {}
-                op.opts = redacted(op.opts or {})
-            entry = self.plan.entries.get(op.id)
-            known = entry is not None or self.plan.knows_defer(op.id)
-            if op.op in _OUTCOMES:
-                known = entry is not None and not entry.open
-            if not known:
-                new.setdefault(op.id, op)
-        return list(new.values())
-
-    async def _record(self, ops: list[Op], *, alone: bool = False) -> None:
-        """Makes operations durable, then lets them take effect; `alone`: nothing else is under way if all wait."""
-        if not ops:
-            return
-        pairs = [(self._count(op), op) for op in ops]
-        fatal = next((found for seq, op in pairs if (found := exceeded(op, seq, self._state_bytes))), None)
-        if fatal is not None:
-            await self._fail(msgspec.json.encode(fatal))
-            return
-        self._committing += 1
-        try:
-            if len(ops) == 1 and ops[0].op == STEP_RUN and ops[0].metadata is None and not self._attempt:
-                await self._record_one(*pairs[0])
-            else:
-                await self._record_many(pairs, alone)
-        finally:
-            self._committing -= 1
-
-    def _count(self, op: Op) -> int:
-        if op.id not in self.plan.entries and op.op not in DEFERS:
-            self._seq += 1
-        self._state_bytes += len(op.data or b"")
-        return self._seq
-
-    async def _record_one(self, seq: int, op: Op) -> None:
-        """The commonest report, in one statement."""
-        lease = self.lease
-        version, self._chosen = self._chosen, None
-        if lease is None or not await self._decider.commit(
-            partial(advance.record, lease, self.run_id, seq, op, version)
-        ):
-            self._drop()
-            return
-        self._took(op, StepStatus.DONE, op.data or b"null")
-
-    async def _record_many(self, pairs: list[tuple[int, Op]], alone: bool) -> None:
-        lease = self.lease
-        self._plain = False
-        parking = alone and not self._calls and not self._busy and _all_wait([op for _, op in pairs])
-        if lease is None:
-            self._drop()
-            return
-        answer = await self._decider.decide(advance.report, lease, self._situation(), pairs, parking=parking)
-        if isinstance(answer, str):
-            self._drop()
-            return
-        for _, op in pairs:
-            memo = answer.memos.get(op.id)
-            if op.op in DEFERS:
-                self._keep_defer(op, answer.rejected.get(op.id))
-            elif memo is None:
-                self._opened(op)
-            elif memo.failed and op.op in _WAITS_THAT_CAN_FAIL:
-                # The wait itself cannot be: that is no outcome of it, and asking again would not help (C.5).
-                await self._fail(memo.data)
-                return
-            else:
-                self._took(op, StepStatus.FAILED if memo.failed else StepStatus.DONE, memo.data)
-        if answer.parked and self.lease is lease:
-            self._parked()
-        elif parking and not answer.memos:
-            self._spawn(self._refresh())
-
-    def _keep_defer(self, op: Op, problem: str | None) -> None:
-        self.plan.keep_defer(op, rejected=problem is not None)
-        if problem is not None:
-            # A defer never fails its run.
-            _log.warning("run %s of %s: %s", self.run_id, self.code.id, problem)
-
-    def _took(self, op: Op, status: StepStatus, data: bytes) -> None:
-        if op.id not in self.plan.entries:
-            self.plan.add(Entry(op.id, op.op, op.name, StepStatus.DUE, op.attempt, _races(op)))
-        self._progressed()
-        self.plan.decided(op.id, status, data)
-
-    def _opened(self, op: Op) -> None:
-        plan = self.plan
-        status = StepStatus.WAITING
-        if op.op == STEP_PLANNED or op.op in GATEWAYS:
-            status = StepStatus.DUE
-        elif op.op == STEP_ERROR:
-            status = StepStatus.RETRYING
-        elif op.op == SLEEP:
-            self._sleeps[op.id] = (op.opts or {})["until"]
-        if op.id in plan.entries:
-            plan.entries[op.id].status = status
-        else:
-            kind = STEP_RUN if op.op == STEP_ERROR else op.op
-            plan.add(Entry(op.id, kind, op.name, status, op.attempt, _races(op)))
-        early = self._early.pop(op.id, None)
-        if early is not None:
-            self._learn(early)
-
-
-def _races(op: Op) -> bool:
-    return (op.opts or {}).get("parallelMode") == "race"
-
-
-def _all_wait(ops: list[Op]) -> bool:
-    """Whether nothing is to be done about operations but to wait for them. Defers are nothing to wait for."""
-    kinds = {op.op for op in ops} - DEFERS
-    return bool(kinds) and kinds.isdisjoint(_TO_BE_DONE)
 
 
 def _for_step(url: str, step_id: str) -> str:
