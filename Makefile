@@ -99,11 +99,14 @@ lock: ## resolve requirements.lock and bench/requirements.lock again (needs uv a
 	    --all-extras --group dev --output-file requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    --group bench --output-file bench/requirements.lock pyproject.toml
-	rm -f bench/package-lock.json
-	npm install --prefix bench --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+	rm -f bench/package-lock.json tests/interop/sdk/package-lock.json
+	for folder in bench tests/interop/sdk; do \
+	    npm install --prefix $$folder --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
+	    $(PYTHON) -c 'import json, sys; path = sys.argv[1]; lock = json.load(open(path)); [p.pop("funding", None) for p in lock["packages"].values()]; open(path, "w").write(json.dumps(lock, indent=2) + "\n")' $$folder/package-lock.json; \
+	done
 
 .PHONY: clean
 clean: ## remove environments, caches and build products
-	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules tests/interop/sdk/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf .coverage .coverage.* htmlcov
 	find src tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

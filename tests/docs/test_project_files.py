@@ -42,7 +42,7 @@ def test_the_lock_satisfies_what_is_declared(lock: str) -> None:
     assert unmet == [], f"{lock} is out of date: run `make lock`"
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "bench/package-lock.json"])
+@pytest.mark.parametrize("lock", [*LOCKS, "bench/package-lock.json", "tests/interop/sdk/package-lock.json"])
 def test_a_lock_names_no_address_and_no_path(lock: str) -> None:
     assert (
         re.findall(r"\w+://\S+|--index-url.*|--find-links.*|/(?:root|home|tmp|opt)/\S+", (ROOT / lock).read_text())

@@ -232,6 +232,9 @@ class RecordedRun(Residence):
     def _opened(self, op: Op) -> None:
         plan = self.plan
         status = StepStatus.WAITING
+        if op.op == STEP_ERROR:
+            attempt = "run %s of %s: attempt %d of step %r failed"
+            _log.info(attempt, self.run_id, self.code.id, op.attempt, op.name)
         if op.op == STEP_PLANNED or op.op in GATEWAYS:
             status = StepStatus.DUE
         elif op.op == STEP_ERROR:

@@ -263,18 +263,22 @@ class RemoteRun(RecordedRun):
 
     async def _failed(self, call: OpenCall, failed: Failed) -> None:
         attempt = 0 if call.progressed else call.attempt
+        error = error_object(decode(failed.error))
+        # Without the message, which may carry what must not be logged.
+        _log.info("run %s of %s: attempt %d failed with %s", self.run_id, self.code.id, attempt, error["name"])
         if call.step_id is None:
             self._failure = HandlerFailure(
                 failed.error, attempt, call.started_at, failed.fatal, failed.retry_after, failed.cause
             )
             if failed.fatal or attempt + 1 >= self._max_attempts:
                 await self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts)
+                self._hang_up()
         elif failed.fatal or call.attempt + 1 >= self._max_attempts:
             # The step never got to say what became of it: the function cannot go on.
             await self._fail(failed.error, failed.cause)
         else:
-            error = encode(error_object(decode(failed.error)))
-            await self._record([self._unsuccessful(call.step_id, call.started_at, error, failed.retry_after)])
+            op = self._unsuccessful(call.step_id, call.started_at, encode(error), failed.retry_after)
+            await self._record([op])
 
     def _unsuccessful(self, step_id: str, started_at: int, error: bytes, retry_after: int | None) -> Op:
         entry, now = self.plan.entries[step_id], self._decider.clock.now()

@@ -49,6 +49,7 @@ _PING_EVERY = 15.0
 """How often a WebSocket is asked whether anybody is there (seconds)."""
 _USUAL_PORT = 8288
 """Where SDKs look for a server for development."""
+_MAX_FILES = 65536
 _FAREWELL = 1.0
 """How long coroutines that are left may take to end when they are cancelled (seconds)."""
 
@@ -80,6 +81,7 @@ def serve(settings: Settings) -> None:
     if settings.reload:
         # Compiled files are told apart by second and size: an edit soon after another would be missed.
         sys.dont_write_bytecode = True
+    _allow_connections()
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, listener))
@@ -230,6 +232,19 @@ def _loop_factory() -> Json:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def _allow_connections() -> None:
+    """Takes as many file descriptors as the system grants: every call of an app is a connection."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def bind(host: str, port: int) -> socket.socket:
