@@ -90,6 +90,10 @@ bench/node_modules/.installed: bench/package-lock.json $(BENCH_VENV)/.locked
 bench: $(BENCH_VENV)/.developed bench/node_modules/.installed ## measure perdure beside its peers (in an environment of its own)
 	$(BENCH_VENV)/bin/python -m bench $(BENCH_ARGS)
 
+.PHONY: bench-sdk
+bench-sdk: venv ## measure apps on the protocol's SDKs (PyPI and npm)
+	$(BIN)/python -m bench.sdk $(BENCH_ARGS)
+
 # The locks carry hashes and no addresses, so that any registry or mirror serves them.
 # --upgrade takes the newest versions that pyproject.toml admits.
 .PHONY: lock

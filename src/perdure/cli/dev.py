@@ -13,7 +13,7 @@ from perdure.cli.polling import polling, polling_options
 @click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", default=8288, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+    "-p", "--port", default=8288, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
 @click.option("--db", default="perdure.db", show_default=True, help="Database file, or :memory:.")
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Import changed code at once.")

@@ -33,6 +33,7 @@ from perdure.cli.polling import polling, polling_options
     help="Address to listen on; 0.0.0.0 is every address of the machine.",
 )
 @click.option(
+    "-p",
     "--port",
     default=8288,
     show_default=True,
