@@ -7,6 +7,7 @@ cancels runs, and answers questions about them. Everything it accepts is committ
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 import random
@@ -20,6 +21,7 @@ from perdure.apps.workers import WorkerPool
 from perdure.bus import Hub
 from perdure.engine import intake, reads, views
 from perdure.engine.catalogue import Catalogue, CompiledFunction
+from perdure.engine.endpoints import installation_secret
 from perdure.engine.retention import Retention
 from perdure.model.config import FunctionConfig
 from perdure.model.errors import ConfigError, StoreError
@@ -74,10 +76,13 @@ class Node(Operations):
         self._shutdown_timeout = shutdown_timeout
         self._started = False
         self.workers = WorkerPool(clock, entropy)
-        self._remote = RemoteApps(self.runner, self.workers, keys=keys, allow_private=allow_private)
+        self._remote = RemoteApps(self.runner, self.workers, self._registering, keys=keys, allow_private=allow_private)
         self.registry = Registry(
             self.runner, self._remote.code, self._registering, self._is_embedded, entropy, self._is_reachable
         )
+        self.endpoints = self._remote.endpoints
+        self._entropy = entropy
+        self._secret = b""
         self._availability = Availability(self.workers, self.runner, self._remote.code)
 
     async def start(self) -> None:
@@ -85,6 +90,7 @@ class Node(Operations):
         await self.store.open()
         try:
             self.decider.catalogue = Catalogue(await self._stored_functions())
+            self._secret = await self.decide(installation_secret, "tokens", self._entropy(32))
             await self.registry.load()
             self._availability.load()
             # What waited for room among the calls of a process that is gone competes again.
@@ -105,6 +111,10 @@ class Node(Operations):
     def _is_reachable(self, config: FunctionConfig) -> bool:
         """Whether a function of another server's app can be called now; one of a worker needs the worker."""
         return not (config.url or "").startswith(WEBSOCKET) or config.id in self.workers.served
+
+    def secret(self, purpose: str) -> bytes:
+        """What this installation signs tokens of a kind with: random, and the same after a restart."""
+        return hmac.digest(self._secret, purpose.encode(), "sha256")
 
     def _is_embedded(self, app_id: str) -> bool:
         return any(app.id == app_id for app in self.apps)

@@ -47,16 +47,17 @@ class HttpTransport:
         """See `Transport.call`."""
         headers = call.headers
         if self._keys is not None:
-            headers = {**headers, names.SIGNATURE: self._keys.sign(call.body, self._now())}
+            signed = call.body if call.signed is None else call.signed
+            headers = {**headers, names.SIGNATURE: self._keys.sign(signed, self._now())}
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._follow(call.url, headers, call.body)
+                return await self._follow(call.method, call.url, headers, call.body)
         except _failures() as error:
             raise self._failed(call.url, error) from error
 
-    async def _follow(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+    async def _follow(self, method: str, url: str, headers: dict[str, str], payload: bytes) -> Reply:
         """Calls where redirects lead."""
-        method, payload, at = "POST", body, url
+        at = url
         for _ in range(_MAX_REDIRECTS + 1):
             reply = await self._send(method, at, headers, payload)
             location = reply.headers.get("location")

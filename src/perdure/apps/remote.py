@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from perdure.apps.endpoints import ENDPOINT, Endpoints
 from perdure.apps.gateway import Gateway
 from perdure.apps.http import HttpTransport
-from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError
+from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError, UnknownRunError
 from perdure.apps.workers import WorkerPool
 from perdure.engine import reads
 from perdure.model.config import FunctionConfig
@@ -17,25 +20,30 @@ WEBSOCKET = "wss://connect/"
 """What the URLs of functions of connected workers begin with."""
 
 
-class UnknownRunError(StaleCallError):
-    """A checkpoint for a run that is not there, or has ended."""
-
-
 class RemoteApps:
-    """What calls apps on other servers. With `keys` calls are signed; without `allow_private`, step.fetch and
+    """What calls apps on other servers. `registering` is the node's lock on changes of its functions. With `keys` calls are signed; without `allow_private`, step.fetch and
     step.ai.infer reach public addresses only."""
 
     def __init__(
-        self, runner: Runner, pool: WorkerPool, *, keys: Keys | None = None, allow_private: bool = True
+        self,
+        runner: Runner,
+        pool: WorkerPool,
+        registering: asyncio.Lock,
+        *,
+        keys: Keys | None = None,
+        allow_private: bool = True,
     ) -> None:
         self._runner = runner
         self._pool = pool
         self._http = HttpTransport(runner.decider.clock.now, keys)
         self._gateway = Gateway(allow_private=allow_private, now=runner.decider.clock.now)
+        self.endpoints = Endpoints(runner, self._http, self._gateway, registering)
 
     def code(self, config: FunctionConfig) -> RemoteCode:
         """What runs a function of another server's app. Its `url` must be set."""
         url = config.url or ""
+        if url.startswith(ENDPOINT):
+            return self.endpoints.code(config)
         transport = self._pool if url.startswith(WEBSOCKET) else self._http
         return RemoteCode(config.id, config.app_id, url, transport, self._gateway.perform)
 

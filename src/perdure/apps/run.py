@@ -56,6 +56,10 @@ class StaleCallError(PerdureError):
     """A checkpoint for a call that is no longer open: the work was, or will be, given out again."""
 
 
+class UnknownRunError(StaleCallError):
+    """A checkpoint for a run that is not there, or has ended."""
+
+
 class RemoteCode(msgspec.Struct, frozen=True):
     """The code of a function of an app on another server: where it is, and how it is reached.
 
@@ -268,7 +272,7 @@ class RemoteRun(RecordedRun):
         _log.info("run %s of %s: attempt %d failed with %s", self.run_id, self.code.id, attempt, error["name"])
         if call.step_id is None:
             self._failure = HandlerFailure(
-                failed.error, attempt, call.started_at, failed.fatal, failed.retry_after, failed.cause
+                failed.error, attempt, call.started_at, failed.fatal, failed.retry_after, failed.cause, self._chosen
             )
             if failed.fatal or attempt + 1 >= self._max_attempts:
                 await self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts)

@@ -11,7 +11,10 @@ from perdure.model.errors import PerdureError
 
 
 class Call(msgspec.Struct, gc=False):
-    """A request to run a function: `body` as it is sent, `step_id` "step" or the hash of the step that shall run."""
+    """A request to run a function: `body` as it is sent, `step_id` "step" or the hash of the step that shall run.
+
+    `signed` is what is signed instead of the body, where the other side cannot verify that.
+    """
 
     url: str
     headers: dict[str, str]
@@ -22,6 +25,8 @@ class Call(msgspec.Struct, gc=False):
     request_id: str
     step_id: str
     job_id: str
+    method: str = "POST"
+    signed: bytes | None = None
 
 
 class Reply(msgspec.Struct, gc=False):

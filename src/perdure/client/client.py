@@ -18,7 +18,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from perdure.client.errors import ApiError, ServerUnreachableError
+from perdure.client.errors import ApiError, ServerUnreachableError, reason_of
 from perdure.client.shapes import ReplayInfo, RunInfo, RunPage, Span
 from perdure.model import values
 from perdure.model.event import Event
@@ -296,10 +296,10 @@ class Client:
                 if response.status != 503 or tried == tries:
                     return _answer(path, response.status, content)
             except aiohttp.ClientConnectorError as error:
-                raise ServerUnreachableError(self.base_url, _reason(error)) from error
+                raise ServerUnreachableError(self.base_url, reason_of(error)) from error
             except (aiohttp.ClientError, TimeoutError) as error:
                 if tried == tries:
-                    raise ServerUnreachableError(self.base_url, _reason(error)) from error
+                    raise ServerUnreachableError(self.base_url, reason_of(error)) from error
             await asyncio.sleep(_PAUSE * tried)
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -344,16 +344,3 @@ def _plain(event: EventLike) -> Json:
         body = event.to_json()
         return {key: value for key, value in body.items() if value or key not in ("id", "ts")}
     return values.decode(values.encode(dict(event), where="the event"), None, where="the event")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "it took too long to answer"
-    if isinstance(error, aiohttp.ClientResponseError):
-        # Its text has the address, and that the event key.
-        return error.message or type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorError):
-        if isinstance(error.os_error, ConnectionRefusedError):
-            return "connection refused"
-        return error.os_error.strerror or str(error)
-    return str(error) or type(error).__name__

@@ -13,6 +13,7 @@ from perdure.engine.finish import end_plain_run, end_run
 from perdure.engine.flow import DEFECT, admit, free_slots
 from perdure.engine.mutations import (
     BlockJob,
+    ChooseVersion,
     ClearWoken,
     DeleteNode,
     ParkJob,
@@ -92,7 +93,10 @@ def complete_plain(turn: Turn, lease: Lease, run: Run, output: bytes) -> Decisio
 
 
 class HandlerFailure(msgspec.Struct):
-    """A handler failed outside of its steps; `error` is its error as JSON, `cause` how another server's app failed."""
+    """A handler failed outside of its steps; `error` is its error as JSON.
+
+    Of apps on other servers, `cause` says how it failed, and `version` which version of the protocol it has chosen.
+    """
 
     error: bytes
     attempt: int
@@ -100,6 +104,7 @@ class HandlerFailure(msgspec.Struct):
     no_retry: bool
     retry_after: int | None
     cause: str | None = None
+    version: int | None = None
 
 
 def fail_attempt(turn: Turn, lease: Lease, run: Run, failure: HandlerFailure, max_attempts: int) -> Decision[bool]:
@@ -107,6 +112,8 @@ def fail_attempt(turn: Turn, lease: Lease, run: Run, failure: HandlerFailure, ma
     job = yield from reads.leased_job(lease)
     if job is None:
         return False
+    if failure.version is not None:
+        yield ChooseVersion(failure.version, run.id)
     yield PutAttempt(run.id, "", failure.attempt, failure.started_at, turn.now, failure.error)
     if failure.no_retry or failure.attempt + 1 >= max_attempts:
         yield from end_run(turn, run, job, RunStatus.FAILED, failure.error, failure.cause)

@@ -336,6 +336,13 @@ class DeleteApp(Mutation, frozen=True, gc=False):
     id: str
 
 
+class PutSecret(Mutation, frozen=True, gc=False):
+    """Keeps a secret of the installation; the first one of a name stays."""
+
+    name: str
+    value: bytes
+
+
 class PutNode(Mutation, frozen=True, gc=False):
     id: str
     alive_until: int
@@ -403,6 +410,34 @@ class PutRunMetadata(Mutation, frozen=True, gc=False):
 
 
 class DeleteRunMetadata(Mutation, frozen=True, gc=False):
+    run_id: str
+
+
+class PutStream(Mutation, frozen=True, gc=False):
+    """Where the log of a run's stream stands (see `engine.streams`)."""
+
+    run_id: str
+    last: int
+    size: int
+    ended: int
+    open: bytes
+    undone: bytes
+
+
+class PutChunk(Mutation, frozen=True, gc=False):
+    """A batch of a run's stream, `count` events from the offset `first` on."""
+
+    run_id: str
+    first: int
+    count: int
+    body: bytes
+
+
+class DeleteRunStream(Mutation, frozen=True, gc=False):
+    run_id: str
+
+
+class DeleteRunChunks(Mutation, frozen=True, gc=False):
     run_id: str
 
 

@@ -216,3 +216,10 @@ def cron_jobs(function_id: str) -> Decision[list[Job]]:
 def _of_function(function_id: str, rows: list[tuple[Json, ...]]) -> list[Job]:
     # Ids that apps on other servers choose may have colons: "a" must not get the jobs of "a:b".
     return [job for job in (Job(*row) for row in rows) if job.function_id == function_id]
+
+
+def secret(name: str) -> Decision[bytes | None]:
+    """A secret of the installation."""
+    rows = yield Read("secret", (name,))
+    found: bytes | None = rows[0][1] if rows else None
+    return found

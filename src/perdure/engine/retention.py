@@ -14,9 +14,11 @@ from perdure.engine.mutations import (
     DeleteOldReplays,
     DeleteRun,
     DeleteRunAttempts,
+    DeleteRunChunks,
     DeleteRunEvents,
     DeleteRunMetadata,
     DeleteRunSteps,
+    DeleteRunStream,
     DeleteUnusedBlobs,
 )
 from perdure.engine.turn import Decision, Read, Turn
@@ -92,6 +94,8 @@ def delete_runs(turn: Turn, run_ids: list[str]) -> Decision[None]:
         yield DeleteRunAttempts(run_id)
         yield DeleteRunEvents(run_id)
         yield DeleteRunMetadata(run_id)
+        yield DeleteRunStream(run_id)
+        yield DeleteRunChunks(run_id)
         yield DeleteBlobUses(run_id)
 
 

@@ -66,7 +66,7 @@ JobKind: TypeAlias = Literal[
     "run", "sleep", "timeout", "retry", "start_timeout", "finish_timeout", "debounce", "batch", "cron", "gate"
 ]
 PauseKind: TypeAlias = Literal["event", "signal", "invoke", "cancel"]
-AppMethod: TypeAlias = Literal["serve", "connect"]
+AppMethod: TypeAlias = Literal["serve", "connect", "api"]
 """How an app is reached: at a URL of its own, or through the connection that its worker opened."""
 
 
@@ -190,6 +190,13 @@ class AppRow(msgspec.Struct, gc=False):
     synced_at: int
     error: str | None = None
     message: str | None = None
+
+
+class SecretRow(msgspec.Struct, gc=False):
+    """A secret that this installation made for itself."""
+
+    name: str
+    value: bytes
 
 
 class EventRow(msgspec.Struct, gc=False):

@@ -70,7 +70,7 @@ class Decider:
         self._confirming: set[asyncio.Task[None]] = set()
         self._retired = False
         self._chance = chance
-        self._fixed_retry = fixed_retry
+        self.fixed_retry = fixed_retry
         self._tokens = itertools.count(1).__next__
         self.room: Callable[[], int] = lambda: 0
         self.runnable: Callable[[str], bool] = lambda _: False
@@ -80,7 +80,7 @@ class Decider:
 
     def turn(self) -> Turn:
         offer = Offer(self.node, self._tokens, self.room(), self.runnable, self.pool_of, self.refused)
-        return Turn(self.clock.now(), self.ids, self._chance, self.catalogue, offer, self._fixed_retry)
+        return Turn(self.clock.now(), self.ids, self._chance, self.catalogue, offer, self.fixed_retry)
 
     async def decide(self, make: Callable[Concatenate[Turn, P], Decision[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Makes the decision `make(turn, ...)` durable, then lets its effects happen. Raises `StoreError`."""

@@ -47,7 +47,7 @@ class RunHandle(Generic[R]):
 
         Values are restored from the handler's return annotation.
         """
-        ended = await self._wait(timeout)
+        ended = await self.outcome(timeout)
         if ended.status == RunStatus.COMPLETED:
             result: R = values.decode(ended.output, self._returns, where=f"the result of run {self.run_id}")  # type: ignore[assignment]
             return result
@@ -58,7 +58,8 @@ class RunHandle(Generic[R]):
         message = f"run {self.run_id} of {ended.function_id} was {RunStatus(ended.status)}"
         raise RunCancelledError(self.run_id, message)
 
-    async def _wait(self, timeout: float | None) -> Ended:
+    async def outcome(self, timeout: float | None = None) -> Ended:
+        """How the run ended, once it has; raises `TimeoutError` after `timeout` seconds, `NotFoundError`."""
         if self._ended is None and not self._fresh:
             if not self._listening:
                 self._listening = True

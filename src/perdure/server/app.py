@@ -22,6 +22,7 @@ from starlette.websockets import WebSocketDisconnect
 from perdure.model.errors import StoreError
 from perdure.server import (
     connect,
+    endpoints,
     graphql,
     openapi,
     operations,
@@ -212,6 +213,7 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
             *openapi.routes(),
             *operations.routes(backend),
             *realtime.routes(backend, guard),
+            *endpoints.routes(backend, guard),
             *connect.routes(backend, guard),
         ],
         exception_handlers={

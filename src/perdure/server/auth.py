@@ -49,7 +49,7 @@ class Guard:
                 return error_reply(path, ApiError(403, _FOREIGN_HOST))
         if self.keys is None or path in _OPEN_PATHS or is_events(path) or scope.get("method") == "OPTIONS":
             return None
-        if path in _TOKEN_PATHS:
+        if path in _TOKEN_PATHS or _is_output(path):
             return None
         scheme, _, bearer = header(scope, b"authorization").partition(" ")
         if scheme.lower() == "bearer" and self.keys.knows_bearer(bearer.strip()):
@@ -64,6 +64,11 @@ class Guard:
     def knows_event_key(self, key: str) -> bool:
         """Whether events may come in under a key."""
         return self.keys is None or self.keys.knows_event_key(key)
+
+
+def _is_output(path: str) -> bool:
+    """Whether a path is one where the answer of a run waits, for whoever has its token."""
+    return path.endswith("/output") and path.startswith(("/v1/checkpoint/", "/v1/http/runs/"))
 
 
 _FOREIGN_HOST = (

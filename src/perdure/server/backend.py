@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from perdure.apps.endpoints import Endpoints
 from perdure.apps.registry import Registry
 from perdure.apps.workers import WorkerPool
 from perdure.bus import Hub
@@ -122,6 +123,15 @@ class Backend(Protocol):
 
     async def decide(self, make: Callable[Concatenate[Turn, P], Decision[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Makes a decision of the engine durable."""
+        ...
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Requests that become runs."""
+        ...
+
+    def secret(self, purpose: str) -> bytes:
+        """What this installation signs tokens of a kind with."""
         ...
 
     async def checkpoint(self, run_id: str, body: bytes) -> None:

@@ -11,8 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope
 
 from perdure.apps.plan import Plan
-from perdure.apps.remote import UnknownRunError
-from perdure.apps.run import StaleCallError
+from perdure.apps.run import StaleCallError, UnknownRunError
 from perdure.engine import reads
 from perdure.engine.turn import Decision
 from perdure.model.event import Event

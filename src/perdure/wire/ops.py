@@ -108,15 +108,24 @@ class _Checkpoint(msgspec.Struct):
 _checkpoint_decoder = msgspec.json.Decoder(_Checkpoint)
 
 
+def parse_reported(body: bytes, now: int) -> list[Op]:
+    """The operations of a body with `steps`, which may be none. Raises `MalformedOpsError`, `FatalOpError`."""
+    return _ops(_checkpoint_of(body).steps, now, 0, False, None)
+
+
 def parse_checkpoint(body: bytes, now: int) -> Checkpoint:
     """The body of a checkpoint (part E.8). Raises `MalformedOpsError`, `FatalOpError`."""
-    try:
-        found = _checkpoint_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedOpsError(f"the checkpoint cannot be read: {error}") from error
+    found = _checkpoint_of(body)
     if not found.request_id:
         raise MalformedOpsError("request_id is required: that of the call whose steps these are")
     return Checkpoint(found.request_id, _ops(found.steps, now, 0, False, None))
+
+
+def _checkpoint_of(body: bytes) -> _Checkpoint:
+    try:
+        return _checkpoint_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedOpsError(f"the checkpoint cannot be read: {error}") from error
 
 
 def _ops(found: list[_Wire], now: int, attempt: int, no_retry: bool, delay: int | None) -> list[Op]:

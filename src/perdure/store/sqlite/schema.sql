@@ -180,6 +180,24 @@ CREATE TABLE run_metadata (
   PRIMARY KEY (run_id, target, scope, kind)
 ) STRICT, WITHOUT ROWID;
 
+-- What runs say while they go on: where each log stands (open and undone as JSON), and its events in batches.
+CREATE TABLE stream (
+  run_id TEXT PRIMARY KEY,
+  last INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  ended INTEGER NOT NULL,
+  open BLOB NOT NULL,
+  undone BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE chunk (
+  run_id TEXT NOT NULL,
+  first INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (run_id, first)
+) STRICT;
+
 -- Apps on other servers. What they did not say of themselves is empty; error is that of the last sync.
 CREATE TABLE app (
   id TEXT PRIMARY KEY,
@@ -199,6 +217,12 @@ CREATE TABLE app (
 CREATE TABLE node (
   id TEXT PRIMARY KEY,
   alive_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What this installation signs with.
+CREATE TABLE secret (
+  name TEXT PRIMARY KEY,
+  value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE blob (

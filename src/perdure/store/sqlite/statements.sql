@@ -138,6 +138,9 @@ INSERT OR REPLACE INTO app VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- :name delete_app
 DELETE FROM app WHERE id = ?
 
+-- :name put_secret
+INSERT INTO secret VALUES (?, ?) ON CONFLICT DO NOTHING
+
 -- :name put_node
 INSERT OR REPLACE INTO node VALUES (?, ?)
 
@@ -195,6 +198,18 @@ INSERT OR REPLACE INTO run_metadata VALUES (?, ?, ?, ?, ?, ?)
 
 -- :name delete_run_metadata
 DELETE FROM run_metadata WHERE run_id = ?
+
+-- :name put_stream
+INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?)
+
+-- :name put_chunk
+INSERT INTO chunk VALUES (?, ?, ?, ?)
+
+-- :name delete_run_stream
+DELETE FROM stream WHERE run_id = ?
+
+-- :name delete_run_chunks
+DELETE FROM chunk WHERE run_id = ?
 
 -- :name delete_old_cancellations
 DELETE FROM cancellation WHERE created_at < ?
@@ -410,3 +425,17 @@ SELECT * FROM replay WHERE id = ?
 
 -- :name metadata_of_run
 SELECT * FROM run_metadata WHERE run_id = ? ORDER BY target, scope, kind
+
+-- :name secret
+SELECT * FROM secret WHERE name = ?
+
+-- :name run_status
+SELECT status FROM run WHERE id = ?
+
+-- :name stream_by_run
+SELECT * FROM stream WHERE run_id = ?
+
+-- :name chunks_after
+SELECT first, count, body FROM chunk
+WHERE run_id = ?1 AND first >= coalesce((SELECT max(first) FROM chunk WHERE run_id = ?1 AND first <= ?2), 0)
+ORDER BY first LIMIT ?3

@@ -1,0 +1,147 @@
+"""The residence of a run that began with a request (Durable Endpoints): reported by its app first, called again later.
+
+While the app answers the request, its reports come in one by one, as a call that is open; nothing is called. When a
+report says that the run must wait, or no report has come for too long, that call is over: from then on the request is
+made again wherever the run may go on, and its answers are those of any app. Invariants:
+- the run's protocol version is recorded exactly when its app no longer answers the first request, so whoever reads
+  the rows knows which it is;
+- a report that comes when the call is over is taken if it tells nothing new, and refused otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from perdure.apps.records import ENDS, OpenCall
+from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError
+from perdure.apps.transport import Call
+from perdure.engine.catalogue import CompiledFunction
+from perdure.engine.turn import Start
+from perdure.model.event import Event
+from perdure.model.limits import MINUTE, SECOND
+from perdure.model.ops import RUN_COMPLETE, STEP_ERROR, STEP_RAW, STEP_RUN, Op
+from perdure.model.records import Run, Step
+from perdure.runner.clock import Timer
+from perdure.runner.residence import Keeper
+from perdure.wire.calls import CallContext
+from perdure.wire.endpoints import entry_headers, original_body, original_url, signed_part
+
+_log = logging.getLogger("perdure.apps")
+
+SILENCE: Final = 10 * MINUTE
+"""How long an app may be silent while it answers the first request (ms), before the request is made again."""
+GRACE: Final = 5 * SECOND
+"""The same after a restart of the server: the app may be dead, or about to repeat its report (ms)."""
+FIRST_RETRY: Final = 5 * SECOND
+"""After how long a step that failed while the app answered is tried again (ms): somebody waits for the answer."""
+_FIRST: Final = "first"
+_VERSION: Final = 2
+_GOES_ON: Final = frozenset({STEP_RUN, STEP_RAW})
+
+
+class EndpointCode(RemoteCode, frozen=True):
+    """The code of requests: where each is, its run knows."""
+
+    def reside(self, keeper: Keeper, start: Start, compiled: CompiledFunction) -> EndpointRun:
+        return EndpointRun(keeper, self, start, compiled)
+
+
+class EndpointRun(RemoteRun):
+    """A run of an `EndpointCode` in residence."""
+
+    def __init__(self, keeper: Keeper, code: RemoteCode, start: Start, compiled: CompiledFunction) -> None:
+        super().__init__(keeper, code, start, compiled)
+        self._within = SILENCE if start.run is not None else GRACE
+        self._silence: Timer | None = None
+
+    def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
+        self._recall(run, events, steps)
+        self._wire_events = []
+        if run.request_version is None:
+            self._listen()
+        else:
+            self._advance()
+
+    # The first request, which the app is answering.
+
+    def _listen(self) -> None:
+        self._calls[_FIRST] = OpenCall(_FIRST, None, self._attempt, self._decider.clock.now())
+        self._discovering = True
+        self.plan.discovering()
+        self._expect()
+
+    def _expect(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+        clock = self._decider.clock
+        self._silence = clock.call_at(clock.now() + self._within, self._on_silence)
+
+    def _on_silence(self) -> None:
+        if _FIRST in self._calls and not self._over():
+            _log.warning("run %s of %s: its app went silent; the request is made again", self.run_id, self.code.id)
+            self._close()
+            self._discovering = False
+            self.plan.ask()
+            self._advance()
+
+    def _close(self) -> None:
+        """The first request is over, as far as the run is concerned."""
+        self._calls.pop(_FIRST, None)
+        self.plan.version = self._chosen = _VERSION
+        if self._silence is not None:
+            self._silence.cancel()
+
+    def stop(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+        super().stop()
+
+    async def report(self, ops: list[Op]) -> None:
+        """Takes what the app reports while it answers the first request.
+
+        Raises `StaleCallError` for news that come when that is over, `StoreError`.
+        """
+        call = self._calls.get(_FIRST)
+        if call is None or self._over():
+            if any(self._is_news(op) for op in ops):
+                raise StaleCallError(f"run {self.run_id} is no longer reported by the request that began it")
+            return
+        self._within = SILENCE
+        self._expect()
+        if not ops:
+            return
+        over = not all(op.op in _GOES_ON or op.op == RUN_COMPLETE for op in ops)
+        if over:
+            self._close()
+        for op in ops:
+            if op.op == STEP_ERROR and op.retry_after is None and self._decider.fixed_retry is None:
+                op.retry_after = FIRST_RETRY
+        try:
+            await self._reported(call, ops)
+        finally:
+            # Not before: what the report says must be recorded when the request is made again.
+            self._discovering = not over
+        self._advance()
+
+    def _is_news(self, op: Op) -> bool:
+        entry = self.plan.entries.get(op.id)
+        return op.op in ENDS or entry is None or (entry.open and op.op in _GOES_ON)
+
+    # Later requests.
+
+    def _request(self, call: OpenCall) -> Call:
+        request = self._events[0].data
+        plan, body = self.plan, original_body(self._events[0].data)
+        context = CallContext(
+            self.run_id, self._app.id, call.request_id, call.step_id or "step", len(plan.stack), call.attempt,
+            self._max_attempts, call.step_id is None and plan.executes_in_place, plan.version,
+        )  # fmt: skip
+        headers = entry_headers(
+            request, run_id=self.run_id, request_id=call.request_id, job_id=context.job_id, attempt=call.attempt,
+            step_id=call.step_id, plan=not context.immediate,
+        )  # fmt: skip
+        return Call(
+            original_url(request), headers, body, self._app.app_id, self._app.id, self.run_id, call.request_id,
+            context.step_id, context.job_id, request["method"], signed_part(request, body),
+        )  # fmt: skip

@@ -1,0 +1,125 @@
+"""The log of what runs say while they go on: appended to in order, read from an offset, complete when the run is over.
+
+One row of `stream` says where the log of a run stands, and rows of `chunk` hold its events, a batch each. Invariants:
+- offsets grow, and a log that was taken up anew after a crash leaves a gap (`GAP`): what was told and lost has
+  offsets that never come again;
+- `open` has the steps that have said something that is neither committed nor rolled back, `undone` the offset of the
+  last rollback of each step;
+- nothing is appended to the log of a run that has ended, but for the response.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from perdure.engine.mutations import PutChunk, PutStream
+from perdure.engine.reads import run_by_id
+from perdure.engine.turn import Decision, Read
+from perdure.model.json import decode, encode
+from perdure.model.records import RunStatus
+from perdure.model.streams import Entry, StreamEvent, pack, unpack
+
+GAP: Final = 1_000_000
+"""More events than anybody hears of before they are kept."""
+PAGE: Final = 16
+"""Batches that are read at once."""
+
+REFUSED: Final = "refused"
+"""The answer to an append for a run that there is not, or that has ended."""
+TOO_LARGE: Final = "too large"
+
+
+class Standing(msgspec.Struct):
+    """Where the log of a run stands. `last` is its last offset, `size` the bytes of its data."""
+
+    run_id: str
+    last: int
+    size: int
+    ended: int
+    open: list[str]
+    undone: dict[str, int]
+
+
+class Overview(msgspec.Struct):
+    """A run as readers of its stream see it. `output` is there once it has ended."""
+
+    run_id: str
+    function_id: str
+    status: int
+    output: bytes
+    standing: Standing
+
+    @property
+    def over(self) -> bool:
+        return RunStatus(self.status).final
+
+
+class Appended(msgspec.Struct):
+    """Where the first of the events that were appended stands, and how large the log has become."""
+
+    first: int
+    size: int
+
+
+def append(run_id: str, entries: list[Entry], limit: int, *, anew: bool) -> Decision[Appended | str]:
+    """Adds events to a log. `anew`: who appends has not done so before, so that others may have left it broken off.
+
+    Gives back `REFUSED`, or `TOO_LARGE` beyond `limit` bytes, and appends nothing.
+    """
+    rows = yield Read("run_status", (run_id,))
+    if not rows:
+        return REFUSED
+    standing = yield from standing_of(run_id)
+    if standing.ended or (RunStatus(rows[0][0]).final and any(entry.kind != "response" for entry in entries)):
+        return REFUSED
+    standing.size += sum(len(entry.body) for entry in entries)
+    if standing.size > limit and any(entry.kind == "data" for entry in entries):
+        return TOO_LARGE
+    first = standing.last + 1 + (GAP if anew and standing.open else 0)
+    _advance(standing, first, entries)
+    yield PutChunk(run_id, first, len(entries), pack(entries))
+    yield PutStream(
+        run_id, standing.last, standing.size, standing.ended, encode(standing.open), encode(standing.undone)
+    )
+    return Appended(first, standing.size)
+
+
+def _advance(standing: Standing, first: int, entries: list[Entry]) -> None:
+    opened = dict.fromkeys(standing.open)
+    for offset, entry in enumerate(entries, first):
+        step = entry.step or ""
+        if entry.kind == "data":
+            opened[step] = None
+        elif entry.kind == "response":
+            standing.ended = 1
+        else:
+            opened.pop(step, None)
+            if entry.kind == "rollback":
+                standing.undone[step] = offset
+    standing.last, standing.open = first + len(entries) - 1, list(opened)
+
+
+def standing_of(run_id: str) -> Decision[Standing]:
+    """Where a log stands, that of a run which has said nothing included."""
+    rows = yield Read("stream_by_run", (run_id,))
+    if not rows:
+        return Standing(run_id, 0, 0, 0, [], {})
+    _, last, size, ended, opened, undone = rows[0]
+    return Standing(run_id, last, size, ended, decode(opened), decode(undone))
+
+
+def overview(run_id: str) -> Decision[Overview | None]:
+    """A run and where its log stands, as of one moment."""
+    run = yield from run_by_id(run_id)
+    if run is None:
+        return None
+    standing = yield from standing_of(run_id)
+    return Overview(run_id, run.function_id, run.status, run.output or b"null", standing)
+
+
+def events_after(run_id: str, offset: int) -> Decision[list[StreamEvent]]:
+    """The next events after an offset, some batches of them; none at the end of what is kept."""
+    rows = yield Read("chunks_after", (run_id, offset, PAGE))
+    return [event for first, _, body in rows for event in unpack(first, body) if event.offset > offset]

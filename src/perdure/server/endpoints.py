@@ -1,0 +1,170 @@
+"""Requests that become runs, as their apps report them, and the answers that their callers come for.
+
+`POST /v1/checkpoint` begins a run, `POST /v1/checkpoint/{run}/steps` reports on; `GET .../output` waits for the end and
+answers as the endpoint would have. Whoever asks for the answer shows the token that the app was given for the run: it
+is signed with a secret of this installation, and good for as long as a run can wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from perdure.apps.run import StaleCallError, UnknownRunError
+from perdure.model.errors import NotFoundError, error_info
+from perdure.model.ids import is_ulid
+from perdure.model.json import Json, encode
+from perdure.model.limits import MAX_REPLY_BYTES, MAX_WAIT
+from perdure.model.records import Run, RunStatus
+from perdure.server.auth import Guard
+from perdure.server.backend import Backend
+from perdure.server.bodies import read_body
+from perdure.server.envelope import JSON_TYPE, ApiError, reply, v1
+from perdure.server.realtime import issue_token
+from perdure.server.tokens import Claims, TokenError, sign, verify
+from perdure.wire.endpoints import EndpointError, answer_of, parse_new_run
+from perdure.wire.identity import ENVIRONMENT_ID, uuid_of
+from perdure.wire.ops import FatalOpError, MalformedOpsError, parse_reported
+from perdure.wire.realtime import STREAM_TOPIC, Topic
+
+LONGEST_POLL: Final = 300.0
+"""How long one request for an answer waits (seconds)."""
+_ISSUER: Final = "api.inngest.com"
+_SUBJECT: Final = "run-claim"
+_PURPOSE: Final = "run"
+_TOKEN_LIFETIME: Final = 2 * MAX_WAIT
+_PREFIXES: Final = ("/v1/checkpoint", "/v1/http/runs")
+_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def routes(backend: Backend, guard: Guard) -> list[Route]:
+    """The routes of endpoints."""
+    api = _Api(backend, guard)
+    return [
+        route
+        for prefix in _PREFIXES
+        for route in (
+            Route(prefix, api.begin, methods=["POST"]),
+            Route(f"{prefix}/{{id}}/steps", api.steps, methods=["POST"]),
+            Route(f"{prefix}/{{id}}/output", api.output, methods=_METHODS),
+        )
+    ]
+
+
+class _Api:
+    def __init__(self, backend: Backend, guard: Guard) -> None:
+        self._backend = backend
+        self._guard = guard
+
+    async def begin(self, request: Request) -> Response:
+        now = self._backend.clock.now()
+        body = await read_body(request.scope, request.receive, MAX_REPLY_BYTES)
+        try:
+            new = parse_new_run(body, now)
+            function = await self._backend.endpoints.begin(new)
+        except (EndpointError, MalformedOpsError, FatalOpError) as error:
+            raise ApiError(400, str(error)) from error
+        except StaleCallError as error:
+            raise ApiError(409, str(error)) from error
+        answer = {
+            "fn_id": uuid_of(function.id),
+            "app_id": uuid_of(function.app_id),
+            "run_id": new.run_id,
+            "token": self._token(new.run_id, now),
+            "realtime_token": self._stream_token(new.run_id, now),
+        }
+        return v1(answer, now)
+
+    def _token(self, run_id: str, now: int) -> str:
+        claims = Claims(_ISSUER, _SUBJECT, run_id, {"Env": ENVIRONMENT_ID, "RunID": run_id})
+        return sign(claims, self._backend.secret(_PURPOSE), now=now, lifetime=_TOKEN_LIFETIME)
+
+    def _stream_token(self, run_id: str, now: int) -> str:
+        return issue_token([Topic(run_id, STREAM_TOPIC)], self._guard.secret("realtime"), now=now, token_id=run_id)
+
+    async def steps(self, request: Request) -> Response:
+        run_id = _run_id(request)
+        body = await read_body(request.scope, request.receive, MAX_REPLY_BYTES)
+        try:
+            await self._backend.endpoints.report(run_id, parse_reported(body, self._backend.clock.now()))
+        except (MalformedOpsError, FatalOpError) as error:
+            raise ApiError(400, str(error)) from error
+        except UnknownRunError as error:
+            raise ApiError(404, str(error)) from error
+        except StaleCallError as error:
+            raise ApiError(409, str(error)) from error
+        return Response(status_code=200, media_type=JSON_TYPE)
+
+    async def output(self, request: Request) -> Response:
+        run_id: str = request.path_params["id"]
+        if not self._may_read(request, run_id):
+            raise ApiError(401, "Unable to find run with auth token")
+        try:
+            waiting = self._backend.endpoints.outcome(run_id, LONGEST_POLL)
+            run = await _unless_gone(request, waiting)
+        except NotFoundError as error:
+            raise ApiError(404, str(error)) from error
+        if run is None:
+            minutes = f"{LONGEST_POLL / 60:g} minutes"
+            return reply({"status": "running", "message": f"run did not end within {minutes}"})
+        return _answer(run)
+
+    def _may_read(self, request: Request, run_id: str) -> bool:
+        token = request.query_params.get("token", "")
+        try:
+            claims = verify(token, self._backend.secret(_PURPOSE), issuer=_ISSUER, now=self._backend.clock.now())
+        except TokenError:
+            return False
+        return claims.subject == _SUBJECT and claims.extra.get("RunID") == run_id
+
+
+def _run_id(request: Request) -> str:
+    run_id: str = request.path_params["id"]
+    if not is_ulid(run_id):
+        raise ApiError(400, f"Invalid run ID: {run_id}")
+    return run_id
+
+
+async def _unless_gone(request: Request, waiting: Coroutine[Json, Json, Run | None]) -> Run | None:
+    """Waits, unless the caller hangs up first: nobody is to be waited for that is not there."""
+    answer = asyncio.ensure_future(waiting)
+    leaving = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait([answer, leaving], return_when=asyncio.FIRST_COMPLETED)
+        return await answer if answer.done() else None
+    finally:
+        for task in (answer, leaving):
+            task.cancel()
+        await asyncio.gather(answer, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(run: Run) -> Response:
+    output = run.output or b"null"
+    if run.status == RunStatus.COMPLETED:
+        found = answer_of(output)
+        response = Response(found.body, found.status)
+        length = [pair for pair in response.raw_headers if pair[0] == b"content-length"]
+        response.raw_headers = [
+            *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in found.headers),
+            *length,
+        ]
+        return response
+    if run.status == RunStatus.FAILED:
+        # Without the stack: it is the caller of the endpoint who reads this.
+        info = error_info(output)
+        return _json({"error": {"name": info.name, "message": info.message}}, 500)
+    return _json({"error": {"name": "RunCancelled", "message": "The run was cancelled before it ended."}}, 410)
+
+
+def _json(body: Json, status: int) -> Response:
+    return Response(encode(body), status, media_type=JSON_TYPE)

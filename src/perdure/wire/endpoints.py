@@ -1,0 +1,220 @@
+"""Requests that become runs (Durable Endpoints): how they are reported, made again, and answered.
+
+An app answers a request itself and reports each step meanwhile; the report of the first begins the run. When the run
+must wait, the server makes the same request again, marked so that the SDK knows it for a call of the run. The result
+of such a run is an HTTP answer. The facts are those of the protocol's `/v1/checkpoint`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final
+
+import msgspec
+
+from perdure.model.errors import PerdureError
+from perdure.model.ids import is_ulid
+from perdure.model.jcs import CanonicalJsonError, canonical
+from perdure.model.json import InvalidJsonError, Json, decode
+from perdure.model.limits import MAX_RETRIES
+from perdure.model.ops import Op
+from perdure.wire import headers as names
+from perdure.wire.ops import parse_reported
+
+HTTP_REQUEST: Final = "inngest/http.request"
+"""The name of the event of such a run."""
+DEFAULT_RETRIES: Final = 3
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_IDENTIFIER: Final = re.compile(r"\d+|[0-9a-fA-F]{16,}|[0-9a-fA-F-]{36}|[0-9A-HJKMNP-TV-Z]{26}")
+
+
+class EndpointError(PerdureError):
+    """A report that cannot be taken; the text names the field and the fix."""
+
+
+class NewRun(msgspec.Struct):
+    """The first report of a run: the request as the app saw it, and what is done of it by now.
+
+    `request` is the data of the run's event: domain, method, path, query_params, body (base64 where `body_encoding`
+    says so), content_type, ip, fn.
+    """
+
+    run_id: str
+    request: dict[str, Json]
+    retries: int
+    ops: list[Op]
+
+    @property
+    def domain(self) -> str:
+        domain: str = self.request["domain"]
+        return domain
+
+    @property
+    def name(self) -> str:
+        """The function of the request: the id that the app gave, or its method and path without identifiers.
+
+        Paths that name things, such as /orders/17, would otherwise be a function each.
+        """
+        if self.request.get("fn"):
+            return str(self.request["fn"])
+        parts = [":id" if _IDENTIFIER.fullmatch(part) else part for part in self.request["path"].split("/")]
+        return f"{self.request['method']} {'/'.join(parts)}"
+
+
+class _Event(msgspec.Struct):
+    data: dict[str, Json]
+    name: str = HTTP_REQUEST
+
+
+class _NewRun(msgspec.Struct):
+    run_id: str
+    event: _Event
+    retries: int = DEFAULT_RETRIES
+
+
+_new_run = msgspec.json.Decoder(_NewRun)
+
+
+def parse_new_run(body: bytes, now: int) -> NewRun:
+    """The body of `POST /v1/checkpoint`. Raises `EndpointError`, `MalformedOpsError`, `FatalOpError`."""
+    try:
+        found = _new_run.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EndpointError(f"the report cannot be read: {error}") from error
+    if not is_ulid(found.run_id):
+        raise EndpointError(f"run_id: must be a ULID, got {found.run_id[:40]!r}")
+    request = {**found.event.data}
+    for field in ("domain", "method", "path"):
+        if not isinstance(request.get(field), str) or not request[field]:
+            raise EndpointError(f"event.data.{field}: is required, as text")
+    for field in ("query_params", "body", "content_type", "ip", "fn"):
+        if not isinstance(request.setdefault(field, ""), str):
+            raise EndpointError(f"event.data.{field}: must be a text")
+    if not request["domain"].startswith(("http://", "https://")):
+        raise EndpointError("event.data.domain: must be an http URL, such as https://api.example.com")
+    if request["method"].upper() not in _METHODS:
+        raise EndpointError(f"event.data.method: must be one of {', '.join(sorted(_METHODS))}")
+    request["method"], request["domain"] = request["method"].upper(), request["domain"].rstrip("/")
+    original_body(request)
+    retries = max(0, min(found.retries, MAX_RETRIES)) if found.retries >= 0 else DEFAULT_RETRIES
+    return NewRun(found.run_id, request, retries, parse_reported(body, now))
+
+
+def original_body(request: dict[str, Json]) -> bytes:
+    """The body of the request, as it came. Raises `EndpointError`."""
+    text: str = request.get("body") or ""
+    if request.get("body_encoding") != "base64":
+        return text.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise EndpointError(f"event.data.body: is no base64, as event.data.body_encoding says: {error}") from error
+
+
+def original_url(request: dict[str, Json]) -> str:
+    """The URL of the request."""
+    query: str = request.get("query_params") or ""
+    path: str = request["path"] if request["path"].startswith("/") else "/" + request["path"]
+    return f"{request['domain']}{path}{'?' + query if query else ''}"
+
+
+def signed_part(request: dict[str, Json], body: bytes) -> bytes:
+    """What the signature of a repeated request is made over: SDKs verify bodies of POST and PUT only, canonical.
+
+    A request of an app that says how its body is encoded is signed as it is.
+    """
+    if request.get("body_encoding"):
+        return body
+    if request["method"] not in ("POST", "PUT") or not body:
+        return b""
+    try:
+        return canonical(decode(body))
+    except (InvalidJsonError, CanonicalJsonError):
+        return body
+
+
+def entry_headers(
+    request: dict[str, Json],
+    *,
+    run_id: str,
+    request_id: str,
+    job_id: str,
+    attempt: int,
+    step_id: str | None,
+    plan: bool,
+) -> dict[str, str]:
+    """The headers of a repeated request. The signature is there even if it is empty: it marks such a request."""
+    kept = request.get("headers")
+    headers = {str(key).lower(): str(value) for key, value in kept.items()} if isinstance(kept, dict) else {}
+    headers |= {
+        "user-agent": "perdure",
+        "content-type": request.get("content_type") or "application/json",
+        names.RUN_ID: run_id,
+        names.SIGNATURE: "",
+        names.REQ_VERSION: "2",
+        names.REQUEST_ID: request_id,
+        names.JOB_ID: job_id,
+        names.GENERATION_ID: str(attempt + 1),
+    }
+    if plan:
+        headers[names.FORCE_STEP_PLAN] = "true"
+    if step_id is not None:
+        headers[names.STEP_ID] = step_id
+    return headers
+
+
+class Answer(msgspec.Struct):
+    """An HTTP answer."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+_DROPPED: Final = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"})
+
+
+def answer_of(output: bytes) -> Answer:
+    """The HTTP answer that a run's result stands for: one with a status is one; any other is JSON.
+
+    >>> answer_of(b'{"status": 201, "headers": {"x-a": "b"}, "body": "made"}')
+    Answer(status=201, headers=[('x-a', 'b')], body=b'made')
+    """
+    value = decode(output)
+    status = value.get("status") if isinstance(value, dict) else None
+    if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 999:
+        return Answer(200, [("content-type", "application/json")], output)
+    given = value.get("headers_list")
+    if not isinstance(given, list):
+        found = value.get("headers")
+        given = list(found.items()) if isinstance(found, dict) else []
+    pairs = [
+        (str(pair[0]).lower(), str(pair[1]))
+        for pair in given
+        if isinstance(pair, list | tuple) and len(pair) == 2 and _can_be_sent(str(pair[0]), str(pair[1]))
+    ]
+    return Answer(status, pairs, _body(value))
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _can_be_sent(name: str, value: str) -> bool:
+    """Whether a pair is a header, and one that is the app's to set."""
+    return _NAME.fullmatch(name) is not None and value.isprintable() and name.lower() not in _DROPPED
+
+
+def _body(value: dict[str, Json]) -> bytes:
+    encoded = value.get("body_b64")
+    if isinstance(encoded, str):
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return b""
+    body = value.get("body")
+    if isinstance(body, str):
+        return body.encode("utf-8", "replace")
+    return b"" if body is None else msgspec.json.encode(body)
