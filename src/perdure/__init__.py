@@ -49,6 +49,7 @@ from perdure.sdk.context import Context
 from perdure.sdk.function import Function
 from perdure.sdk.inference import AiModel
 from perdure.sdk.step import step
+from perdure.sdk.stream import stream
 from perdure.serving import serve
 
 __all__ = [
@@ -89,5 +90,6 @@ __all__ = [
     "on",
     "serve",
     "step",
+    "stream",
     "sync",
 ]

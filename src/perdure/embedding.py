@@ -22,16 +22,17 @@ class NodeOptions(TypedDict, total=False):
 
     `retention`: how long what has ended is kept (7 days; failed runs 30). `retry_interval`: ms between attempts,
     instead of the backoff table. `max_active`: how many runs execute at once (1000); `max_per_app`: how many of each
-    app on another server do, besides (1000). `shutdown_timeout`: how many seconds executing steps have to finish when
-    the node stops (10). `keys`: the keys with which calls of apps on other servers are signed; `allow_private`: whether
-    requests made for such apps may go to private addresses (yes). `clock`: the time, for tests; `entropy` and
-    `chance`: the sources of ids and jitter.
+    app on another server do, besides (1000). `max_stream_bytes`: what the stream of one run may hold (64 MiB).
+    `shutdown_timeout`: how many seconds executing steps have to finish when the node stops (10). `keys`: the keys with
+    which calls of apps on other servers are signed; `allow_private`: whether requests made for such apps may go to
+    private addresses (yes). `clock`: the time, for tests; `entropy` and `chance`: the sources of ids and jitter.
     """
 
     retention: Retention | None
     retry_interval: int | None
     max_active: int
     max_per_app: int
+    max_stream_bytes: int
     shutdown_timeout: float
     keys: Keys | None
     allow_private: bool
@@ -61,6 +62,7 @@ def _faults(apps: Sequence[object], db: str | Path | Store, options: dict[str, o
     for name, kinds, least, what in (
         ("max_active", (int,), 1, "a whole number of at least 1"),
         ("max_per_app", (int,), 1, "a whole number of at least 1"),
+        ("max_stream_bytes", (int,), 1, "bytes, a whole number of at least 1"),
         ("retry_interval", (int,), 1, "milliseconds, a whole number of at least 1"),
         ("shutdown_timeout", (int, float), 0, "seconds, at least 0"),
     ):

@@ -27,10 +27,12 @@ from perdure.model.config import FunctionConfig
 from perdure.model.errors import ConfigError, StoreError
 from perdure.model.ids import UlidFactory
 from perdure.model.keys import Keys
+from perdure.model.streams import MAX_STREAM_BYTES
 from perdure.runner import Clock, Runner, SystemClock
 from perdure.runner.decider import Decider
 from perdure.runner.operations import Operations
 from perdure.runner.resident import Handler
+from perdure.runner.streams import Streams
 from perdure.runner.sweeper import Sweeper
 from perdure.sdk.app import App
 from perdure.store.protocol import Store
@@ -62,13 +64,16 @@ class Node(Operations):
         retry_interval: int | None = None,
         max_active: int = 1000,
         max_per_app: int = 1000,
+        max_stream_bytes: int = MAX_STREAM_BYTES,
         shutdown_timeout: float = 10.0,
         keys: Keys | None = None,
         allow_private: bool = True,
     ) -> None:
         clock = clock or SystemClock()
         decider = Decider(store, clock, UlidFactory(clock.now, entropy), chance, fixed_retry=retry_interval)
-        super().__init__(Runner(decider, max_active=max_active, max_per_app=max_per_app))
+        super().__init__(
+            Runner(decider, max_active=max_active, max_per_app=max_per_app, max_stream_bytes=max_stream_bytes)
+        )
         self.store = store
         self.apps = list(apps)
         self.realtime = Hub(clock.now, UlidFactory(clock.now, entropy))
@@ -164,6 +169,7 @@ class Node(Operations):
     def hang_up(self) -> None:
         """Ends the connections that would stay open otherwise; whoever serves calls it before it waits for them."""
         self.realtime.hang_up("the server stops")
+        self.streams.hang_up()
 
     async def register(self, app: App) -> None:
         """Puts an app's functions in force: new starts, and in-flight runs from their next step on, use this code."""
@@ -182,6 +188,11 @@ class Node(Operations):
         async with self._registering:
             functions = await self.decider.decide(intake.register, app_id, configs)
             self.decider.catalogue = Catalogue(functions)
+
+    @property
+    def streams(self) -> Streams:
+        """What runs say while they go on."""
+        return self.runner.streams
 
     @property
     def load(self) -> tuple[int, int]:

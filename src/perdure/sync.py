@@ -1,7 +1,7 @@
-"""perdure for code that does not await: blocking steps for plain handlers, blocking `send` for threads."""
+"""perdure for code that does not await: blocking steps and streams for plain handlers, `send` for threads."""
 
 from __future__ import annotations
 
-from perdure.sdk.sync import send, step
+from perdure.sdk.sync import send, step, stream
 
-__all__ = ["send", "step"]
+__all__ = ["send", "step", "stream"]

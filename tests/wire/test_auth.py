@@ -142,6 +142,10 @@ async def test_health_is_open(locked: Wire, path: str) -> None:
     assert (response.status_code, response.json()) == (200, {"status": 200, "message": "OK"})
 
 
+async def test_the_module_for_pages_is_open_for_it_is_the_same_for_all(locked: Wire) -> None:
+    assert (await locked.http.get("/perdure-stream.js")).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/v1/events", "/e/evtkey1"])
 async def test_preflights_are_open_for_browsers_send_no_credentials_with_them(locked: Wire, path: str) -> None:
     asked = {"origin": "https://shop.example", "access-control-request-method": "POST"}

@@ -10,18 +10,22 @@ made again wherever the run may go on, and its answers are those of any app. Inv
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Final
 
-from perdure.apps.records import ENDS, OpenCall
+from perdure.apps.records import OpenCall
 from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError
 from perdure.apps.transport import Call
 from perdure.engine.catalogue import CompiledFunction
+from perdure.engine.limits import NAMES
 from perdure.engine.turn import Start
+from perdure.model.errors import PerdureError, StoreError, error_info
 from perdure.model.event import Event
 from perdure.model.limits import MINUTE, SECOND
-from perdure.model.ops import RUN_COMPLETE, STEP_ERROR, STEP_RAW, STEP_RUN, Op
-from perdure.model.records import Run, Step
+from perdure.model.ops import RUN_COMPLETE, RUN_ERROR, STEP_ERROR, STEP_RAW, STEP_RUN, Op
+from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.clock import Timer
 from perdure.runner.residence import Keeper
 from perdure.wire.calls import CallContext
@@ -38,6 +42,25 @@ FIRST_RETRY: Final = 5 * SECOND
 _FIRST: Final = "first"
 _VERSION: Final = 2
 _GOES_ON: Final = frozenset({STEP_RUN, STEP_RAW})
+_FAILS: Final = frozenset({STEP_ERROR, RUN_ERROR})
+
+
+class LimitError(PerdureError):
+    """A report broke a limit of runs, and its run has failed; the text says which."""
+
+
+def is_news(op: Op, steps: Mapping[str, int], status: RunStatus = RunStatus.RUNNING) -> bool:
+    """Whether an operation that is reported when the first request is over tells more than was recorded.
+
+    `steps` has the status of each step by id. What is no news was told before, and the answer to that was lost.
+    """
+    if op.op == RUN_COMPLETE:
+        return status != RunStatus.COMPLETED
+    if op.op == RUN_ERROR:
+        # The attempt failed, and the run went on without it, or ended with it.
+        return status not in (RunStatus.RUNNING, RunStatus.FAILED)
+    known = steps.get(op.id)
+    return known is None or (op.op in _GOES_ON and known not in (StepStatus.DONE, StepStatus.FAILED))
 
 
 class EndpointCode(RemoteCode, frozen=True):
@@ -54,6 +77,8 @@ class EndpointRun(RemoteRun):
         super().__init__(keeper, code, start, compiled)
         self._within = SILENCE if start.run is not None else GRACE
         self._silence: Timer | None = None
+        self._reporting = asyncio.Lock()
+        self._broken: str | None = None
 
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
         self._recall(run, events, steps)
@@ -97,16 +122,34 @@ class EndpointRun(RemoteRun):
             self._silence.cancel()
         super().stop()
 
-    async def report(self, ops: list[Op]) -> None:
-        """Takes what the app reports while it answers the first request.
+    def drain(self) -> None:
+        if _FIRST in self._calls and not self._reporting.locked():
+            # There is nothing of ours to wait for: whoever goes on with the run hears the next report.
+            self._draining = True
+            self._drop()
+        else:
+            super().drain()
 
-        Raises `StaleCallError` for news that come when that is over, `StoreError`.
+    async def report(self, ops: list[Op]) -> bool:
+        """Takes what the app reports while it answers the first request; False when the rows must tell what came of it,
+        because the run has ended, or has left.
+
+        Raises `StaleCallError` for news that come when that is over, `LimitError`, `StoreError`.
         """
-        call = self._calls.get(_FIRST)
-        if call is None or self._over():
-            if any(self._is_news(op) for op in ops):
+        # One report after the other: one that is repeated while it is being recorded must find it recorded.
+        async with self._reporting:
+            if self._over():
+                return False
+            call = self._calls.get(_FIRST)
+            if call is not None:
+                await self._take_report(call, ops)
+            elif any(is_news(op, {entry.id: entry.status for entry in self.plan.entries.values()}) for op in ops):
                 raise StaleCallError(f"run {self.run_id} is no longer reported by the request that began it")
-            return
+        if self._draining:
+            self.drain()
+        return not self._over()
+
+    async def _take_report(self, call: OpenCall, ops: list[Op]) -> None:
         self._within = SILENCE
         self._expect()
         if not ops:
@@ -115,18 +158,26 @@ class EndpointRun(RemoteRun):
         if over:
             self._close()
         for op in ops:
-            if op.op == STEP_ERROR and op.retry_after is None and self._decider.fixed_retry is None:
+            if op.op in _FAILS and op.retry_after is None and self._decider.fixed_retry is None:
                 op.retry_after = FIRST_RETRY
         try:
             await self._reported(call, ops)
+        except StoreError as error:
+            # Whoever repeats the report must find the call open: a residence that has it as it is recorded.
+            self._give_up(error)
+            raise
         finally:
             # Not before: what the report says must be recorded when the request is made again.
             self._discovering = not over
+        if self._broken is not None:
+            raise LimitError(self._broken)
         self._advance()
 
-    def _is_news(self, op: Op) -> bool:
-        entry = self.plan.entries.get(op.id)
-        return op.op in ENDS or entry is None or (entry.open and op.op in _GOES_ON)
+    async def _fail(self, error: bytes, cause: str | None = None) -> None:
+        info = error_info(error)
+        if info.name in NAMES:
+            self._broken = info.message
+        await super()._fail(error, cause)
 
     # Later requests.
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
-from perdure.apps.endpoint import EndpointCode, EndpointRun
+from perdure.apps.endpoint import EndpointCode, EndpointRun, is_news
 from perdure.apps.gateway import Gateway
 from perdure.apps.http import HttpTransport
 from perdure.apps.run import StaleCallError, UnknownRunError
 from perdure.engine import endpoints, reads
 from perdure.engine.catalogue import Catalogue, CompiledFunction
 from perdure.model.config import FunctionConfig
+from perdure.model.errors import NotFoundError, PerdureError, error_info
 from perdure.model.event import Event, StoredEvent
 from perdure.model.ops import Op
 from perdure.model.records import AppRow, Run, RunStatus
-from perdure.runner.handle import RunHandle
 from perdure.runner.runner import Runner
 from perdure.wire.endpoints import HTTP_REQUEST, NewRun
 
 ENDPOINT = "endpoint+"
 """What the URLs of functions begin with whose requests were made first by somebody else."""
+
+
+class BusyError(PerdureError):
+    """The run of a report is not where reports are taken right now; the same report will be, a moment later."""
 
 
 class Endpoints:
@@ -39,7 +43,7 @@ class Endpoints:
     async def begin(self, new: NewRun) -> CompiledFunction:
         """Begins the run of a request, or takes another report of one that has begun; returns its function.
 
-        Raises `StaleCallError`, `StoreError`.
+        Raises `StaleCallError`, `LimitError`, `BusyError`, `StoreError`.
         """
         function = await self._function(new)
         now = self._decider.clock.now()
@@ -47,6 +51,12 @@ class Endpoints:
         event = Event(HTTP_REQUEST, new.request, internal_id, now)
         stored = StoredEvent(internal_id, event, now, internal=True)
         began = await self._decider.decide(endpoints.begin, new.run_id, function, stored)
+        if not began:
+            run = await self._decider.view(lambda: reads.run_by_id(new.run_id))
+            if run is not None and run.function_id != function.id:
+                raise StaleCallError(
+                    f"run {new.run_id} is one of {run.function_id}: each request needs an id of its own"
+                )
         if began or new.ops:
             await self.report(new.run_id, new.ops)
         return function
@@ -67,23 +77,52 @@ class Endpoints:
         return function
 
     async def report(self, run_id: str, ops: list[Op]) -> None:
-        """Takes what the app of a run reports. Raises `UnknownRunError`, `StaleCallError`, `StoreError`."""
+        """Takes what the app of a run reports.
+
+        Raises `UnknownRunError`, `StaleCallError`, `LimitError`, `BusyError`, `StoreError`.
+        """
         resident = self._runner.resident(run_id)
-        if isinstance(resident, EndpointRun) and resident.begun:
-            await resident.report(ops)
+        if isinstance(resident, EndpointRun) and resident.begun and await resident.report(ops):
             return
         run = await self._decider.view(lambda: reads.run_by_id(run_id))
-        if run is None:
-            raise UnknownRunError(f"there is no run {run_id}")
-        if RunStatus(run.status).final:
-            # What ended it is told once more: its report was taken, and the answer to that was lost.
-            return
-        raise StaleCallError(f"run {run_id} cannot take reports now; try again")
+        if run is None or not self._is_endpoint(run):
+            raise UnknownRunError(f"there is no run {run_id} that began with a request")
+        if run.request_version is None and not RunStatus(run.status).final:
+            raise BusyError(f"run {run_id} cannot take reports this moment; try again")
+        steps = await self._decider.view(lambda: reads.steps_of(run_id))
+        if any(is_news(op, {step.id: step.status for step in steps}, RunStatus(run.status)) for op in ops):
+            raise StaleCallError(_why(run))
+
+    def _is_endpoint(self, run: Run) -> bool:
+        function = self._decider.catalogue.get(run.function_id)
+        return function is not None and (function.config.url or "").startswith(ENDPOINT)
 
     async def outcome(self, run_id: str, within: float) -> Run | None:
         """A run when it has ended, None if it has not within some seconds. Raises `NotFoundError`."""
-        try:
-            await RunHandle[object](self._runner, run_id).outcome(within)
-        except TimeoutError:
-            return None
-        return await self._decider.view(lambda: reads.run_by_id(run_id))
+        ended = asyncio.Event()
+        with self._runner.ended.subscribed(run_id, lambda _: ended.set()):
+            run = await self._load(run_id)
+            if RunStatus(run.status).final:
+                return run
+            try:
+                async with asyncio.timeout(within):
+                    await ended.wait()
+            except TimeoutError:
+                return None
+        return await self._load(run_id)
+
+    async def _load(self, run_id: str) -> Run:
+        run = await self._decider.view(lambda: reads.run_by_id(run_id))
+        if run is None:
+            raise NotFoundError(f"there is no run {run_id}")
+        return run
+
+
+def _why(run: Run) -> str:
+    status = RunStatus(run.status)
+    if status == RunStatus.FAILED:
+        info = error_info(run.output or b"null")
+        return f"run {run.id} has failed, and takes no more: {info.name}: {info.message}"
+    if status.final:
+        return f"run {run.id} was {status}, and takes no more"
+    return f"run {run.id} is no longer reported by the request that began it"

@@ -36,8 +36,10 @@ class SseParser:
         self._tail = bytearray()
         self._after_cr = False
         self._begun = False
+        self._event = b""
+        self._data: list[bytes] = []
+        self._id: bytes | None = None
         self._size = 0
-        self._clear()
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that these bytes complete. Raises `StreamError` if one is larger than `MAX_EVENT_BYTES`."""
@@ -86,18 +88,11 @@ class SseParser:
 
     def _complete(self) -> ServerSentEvent | None:
         self._begun = True
-        own_id = None if self._id is None else self._id.decode(errors="replace")
+        name, data, raw_id = self._event or b"message", self._data, self._id
+        self._event, self._data, self._id, self._size = b"", [], None, 0
+        own_id = None if raw_id is None else raw_id.decode(errors="replace")
         if own_id is not None:
             self.last_id = own_id
-        event = None
-        if self._data:
-            name = (self._event or b"message").decode(errors="replace")
-            event = ServerSentEvent(name, b"\n".join(self._data).decode(errors="replace"), own_id)
-        self._clear()
-        return event
-
-    def _clear(self) -> None:
-        self._event = b""
-        self._data: list[bytes] = []
-        self._id: bytes | None = None
-        self._size = 0
+        if not data:
+            return None
+        return ServerSentEvent(name.decode(errors="replace"), b"\n".join(data).decode(errors="replace"), own_id)

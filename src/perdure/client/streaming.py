@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TypeAlias, TypeVar, Unpack
 
 import aiohttp
@@ -37,12 +37,12 @@ async def stream_events(
     An answer that is no stream gives no events, and is in `response` at once (`streamed` is False). `request` is what
     `fetch_with_stream` takes. Leaving the block closes the connections; the run goes on without its listener.
     """
-    stream = EventStream(url, client, request)
-    try:
-        await stream.open()
-        yield stream
-    finally:
-        await stream.aclose()
+    async with AsyncExitStack() as owned:
+        if client is None:
+            client = await owned.enter_async_context(aiohttp.ClientSession())
+        async with aclosing(EventStream(url, client, request)) as stream:
+            await stream.open()
+            yield stream
 
 
 async def fetch_with_stream(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from perdure.model.errors import ErrorInfo
 from perdure.model.limits import MAX_STATE_BYTES, MAX_STEP_BYTES, MAX_STEPS
 from perdure.model.ops import Op
+
+NAMES: Final = frozenset({"InngestErrFunctionOverflowed", "StepOutputTooLargeError", "InngestErrStateOverflowed"})
+"""The names of the errors."""
 
 
 def exceeded(op: Op, steps: int, state_bytes: int, *, max_steps: int = MAX_STEPS) -> ErrorInfo | None:

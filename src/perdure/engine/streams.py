@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 
 from perdure.engine.mutations import PutChunk, PutStream
-from perdure.engine.reads import run_by_id
+from perdure.engine.reads import run_by_id, step_by_id
 from perdure.engine.turn import Decision, Read
 from perdure.model.json import decode, encode
-from perdure.model.records import RunStatus
+from perdure.model.records import RunStatus, StepStatus
 from perdure.model.streams import Entry, StreamEvent, pack, unpack
 
 GAP: Final = 1_000_000
@@ -43,13 +43,17 @@ class Standing(msgspec.Struct):
 
 
 class Overview(msgspec.Struct):
-    """A run as readers of its stream see it. `output` is there once it has ended."""
+    """A run as readers of its stream see it. `output` is there once it has ended.
+
+    `closing` is what the log lacks of the steps that are open in it (see `closing`).
+    """
 
     run_id: str
     function_id: str
     status: int
     output: bytes
     standing: Standing
+    closing: list[Entry]
 
     @property
     def over(self) -> bool:
@@ -89,15 +93,14 @@ def append(run_id: str, entries: list[Entry], limit: int, *, anew: bool) -> Deci
 def _advance(standing: Standing, first: int, entries: list[Entry]) -> None:
     opened = dict.fromkeys(standing.open)
     for offset, entry in enumerate(entries, first):
-        step = entry.step or ""
-        if entry.kind == "data":
-            opened[step] = None
-        elif entry.kind == "response":
+        if entry.kind == "response":
             standing.ended = 1
-        else:
-            opened.pop(step, None)
+        elif entry.step is not None and entry.kind == "data":
+            opened[entry.step] = None
+        elif entry.step is not None:
+            opened.pop(entry.step, None)
             if entry.kind == "rollback":
-                standing.undone[step] = offset
+                standing.undone[entry.step] = offset
     standing.last, standing.open = first + len(entries) - 1, list(opened)
 
 
@@ -116,7 +119,24 @@ def overview(run_id: str) -> Decision[Overview | None]:
     if run is None:
         return None
     standing = yield from standing_of(run_id)
-    return Overview(run_id, run.function_id, run.status, run.output or b"null", standing)
+    missing = (yield from closing(run_id, standing.open)) if standing.open else []
+    return Overview(run_id, run.function_id, run.status, run.output or b"null", standing, missing)
+
+
+def closing(run_id: str, open_steps: list[str]) -> Decision[list[Entry]]:
+    """What has to be said of steps that were cut off: what a recorded one has said counts, all else is taken back."""
+    entries: list[Entry] = []
+    for step_id in open_steps:
+        step = yield from step_by_id(run_id, step_id)
+        done = step is not None and step.status == StepStatus.DONE
+        entries.append(Entry("commit" if done else "rollback", step_id))
+    return entries
+
+
+def torn(run_id: str) -> Decision[list[Entry]]:
+    """The same for all that is open in the log of a run, which nobody drives."""
+    standing = yield from standing_of(run_id)
+    return (yield from closing(run_id, standing.open)) if standing.open else []
 
 
 def events_after(run_id: str, offset: int) -> Decision[list[StreamEvent]]:

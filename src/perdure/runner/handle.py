@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -11,6 +12,7 @@ from perdure.engine.turn import Ended
 from perdure.model import values
 from perdure.model.errors import NotFoundError, RunCancelledError, RunFailedError, error_info
 from perdure.model.records import Run, RunStatus
+from perdure.model.streams import StreamEvent
 from perdure.runner.runner import Runner
 from perdure.sdk.function import Function
 
@@ -86,6 +88,16 @@ class RunHandle(Generic[R]):
             self._listening = False
             raise NotFoundError(f"there is no run {self.run_id}")
         return run
+
+    async def stream(self, offset: int = 0) -> AsyncGenerator[StreamEvent]:
+        """What the run says while it goes on, from after an offset: what is kept first, without what was taken back.
+
+        Its last event is the response. Raises `NotFoundError`.
+        """
+        with self._runner.streams.following(self.run_id, offset) as reader:
+            while events := await reader.next():
+                for event in events:
+                    yield event
 
     async def status(self) -> RunStatus:
         """Where the run stands."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from perdure.engine import reads
+from perdure.engine import reads, streams
 from perdure.engine.defers import is_defer
 from perdure.engine.turn import Decision
 from perdure.model.event import Event
 from perdure.model.ops import Memo, OpenStep
 from perdure.model.records import Run, Step, StepStatus
+from perdure.model.streams import Entry
 from perdure.sdk.port import Snapshot
 
 
@@ -19,6 +20,8 @@ class Loaded(msgspec.Struct):
     run: Run
     events: list[Event]
     steps: list[Step]
+    torn: list[Entry]
+    """What its stream lacks since it was cut off."""
 
 
 def load_runs(run_ids: list[str]) -> Decision[dict[str, Loaded]]:
@@ -28,7 +31,8 @@ def load_runs(run_ids: list[str]) -> Decision[dict[str, Loaded]]:
         run = yield from reads.run_by_id(run_id)
         if run is not None:
             events = yield from reads.run_events(run)
-            found[run_id] = Loaded(run, events, (yield from reads.steps_of(run_id)))
+            steps = yield from reads.steps_of(run_id)
+            found[run_id] = Loaded(run, events, steps, (yield from streams.torn(run_id)))
     return found
 
 

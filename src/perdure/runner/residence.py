@@ -22,6 +22,7 @@ from perdure.model.errors import StoreError
 from perdure.model.event import Event
 from perdure.model.records import Run, Step
 from perdure.runner.decider import Decider
+from perdure.runner.streams import Streams
 from perdure.sdk.port import FetchRequest, FetchResponse
 
 P = ParamSpec("P")
@@ -35,6 +36,7 @@ class Keeper(Protocol):
     """What a residence needs of the runner that keeps it."""
 
     decider: Decider
+    streams: Streams
 
     def parked(self, resident: Residence) -> None:
         """The lease went back; the run waits until `resident.wakes_at` (ms), if that is known."""
@@ -114,6 +116,10 @@ class Residence(ABC):
     @abstractmethod
     def drain(self) -> None:
         """Leaves as soon as nothing of the run executes; what is recorded by then is kept, the rest is replayed."""
+
+    def hush(self) -> None:
+        """Says no more in the run's stream: the residence is over."""
+        return
 
     def stop(self) -> None:
         """Ends the residence without recording anything: the run was cancelled, evicted, or leased elsewhere."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -32,6 +33,7 @@ from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.loading import load_steps, snapshot_of
 from perdure.runner.places import Places
 from perdure.runner.residence import FAREWELL, Keeper, Residence
+from perdure.runner.streams import Sink
 from perdure.runner.waits import Answer, Waits
 from perdure.sdk.execution import Execution
 from perdure.sdk.failure import failure_of
@@ -74,6 +76,8 @@ class Resident(Residence):
         self._outbox: list[tuple[int, Op, Answer]] = []
         self._lull = Lull(self._loop, self._on_lull)
         self._places = Places(self._decider, self._spawn) if compiled.counts_steps else None
+        self._sink: Sink | None = None
+        self._thread = threading.get_ident()
 
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
         self.run = run
@@ -83,9 +87,35 @@ class Resident(Residence):
         self._state_bytes = sum(len(step.data or b"") for step in steps)
         self._events = events
         self.execution = Execution(
-            self.function, snapshot_of(steps), self, events, self.run_id, self._attempt, self._max_attempts
+            self.function,
+            snapshot_of(steps),
+            self,
+            events,
+            self.run_id,
+            self._attempt,
+            self._max_attempts,
+            self._open_sink,
         )
         self._life = self._loop.create_task(self._live())
+
+    def _open_sink(self) -> Sink:
+        if threading.get_ident() == self._thread:
+            return self._sink_here()
+
+        async def on_loop() -> Sink:
+            return self._sink_here()
+
+        # The first who says something is a plain step, in its thread.
+        return asyncio.run_coroutine_threadsafe(on_loop(), self._loop).result()
+
+    def _sink_here(self) -> Sink:
+        if self._sink is None:
+            self._sink = self._keeper.streams.sink(self.run_id)
+        return self._sink
+
+    def hush(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
 
     @property
     def begun(self) -> bool:
@@ -308,6 +338,9 @@ class Resident(Residence):
             _log.warning("run %s of %s ended without its recorded steps: %s", self.run_id, self.function.id, names)
 
     async def _finish(self, status: RunStatus, output: bytes) -> None:
+        if self._sink is not None:
+            # What it said outside of steps must be kept before its end: afterwards nothing is.
+            await self._sink.settle()
         large = exceeded(Op(STEP_RUN, "", "the function's result", data=output), 0, 0)
         if large is not None:
             status, output = RunStatus.FAILED, msgspec.json.encode(large)
@@ -317,6 +350,8 @@ class Resident(Residence):
         await self._end(drive.complete, self.run, status, output)
 
     async def _failed(self, raised: BaseException) -> None:
+        if self._sink is not None:
+            await self._sink.settle()
         failure = failure_of(raised, self._decider.clock.now())
         # After a step succeeded the handler's attempts count anew (C.6).
         attempt = 0 if self._progressed else self._attempt

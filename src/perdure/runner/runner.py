@@ -23,12 +23,14 @@ from perdure.engine.turn import Decision, Due, Effect, Ended, Lease, Start, Turn
 from perdure.model.errors import StoreError
 from perdure.model.json import Json
 from perdure.model.records import RunStatus
+from perdure.model.streams import MAX_STREAM_BYTES
 from perdure.runner.clock import Timer
 from perdure.runner.decider import Decider
 from perdure.runner.fetch import Fetcher
 from perdure.runner.loading import load_runs
 from perdure.runner.pools import Pools
 from perdure.runner.residence import Code, Residence
+from perdure.runner.streams import Streams
 from perdure.sdk.port import FetchRequest, FetchResponse
 
 T = TypeVar("T")
@@ -61,9 +63,11 @@ class Runner:
         max_parked: int = 1000,
         max_per_app: int = 1000,
         threads: int = 4096,
+        max_stream_bytes: int = MAX_STREAM_BYTES,
     ) -> None:
         self.decider = decider
         self.ended: MemoryBus[Ended] = MemoryBus()
+        self.streams = Streams(decider, self.ended, max_stream_bytes)
         self._codes: dict[str, Code] = {}
         self._residents: dict[str, Residence] = {}
         self._parked: OrderedDict[str, Residence] = OrderedDict()
@@ -127,6 +131,7 @@ class Runner:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, *(resident.stopped() for resident in left), return_exceptions=True)
+        await self.streams.close()
         try:
             await self.decider.decide(drive.retire, self.decider.node)
             self.decider.retire()
@@ -222,6 +227,8 @@ class Runner:
             if found is None or found.run.status >= RunStatus.COMPLETED:
                 self.left(resident)
             else:
+                if found.torn:
+                    self.streams.mend(resident.run_id, found.torn)
                 resident.begin(found.run, found.events, found.steps)
 
     async def _begin_alone(self, resident: Residence) -> None:
@@ -268,6 +275,7 @@ class Runner:
             self._work.set()
 
     def left(self, resident: Residence) -> None:
+        resident.hush()
         if self._residents.get(resident.run_id) is resident:
             del self._residents[resident.run_id]
             self._parked.pop(resident.run_id, None)

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, TypeVar, Unpack, overload
 
 from perdure.model.config import BatchEvents as BatchEvents
 from perdure.model.config import CancelOn as CancelOn
@@ -33,9 +33,14 @@ from perdure.model.limits import MAX_EVENTS_PER_REQUEST
 from perdure.sdk.arguments import EventLike, event_list, plain_event
 from perdure.sdk.callables import call_kind
 from perdure.sdk.context import Context
+from perdure.sdk.endpoint import Endpoint, EndpointOptions, check_handler, current_door
+from perdure.sdk.endpoint import configure as configure_endpoint
 from perdure.sdk.function import AsyncFunction, Function, PlainFunction
 from perdure.sdk.options import FunctionOptions, check_slug, configure
 from perdure.sdk.port import RemoteSender, Sender
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 R = TypeVar("R")
 
@@ -85,6 +90,46 @@ class App:
             name = getattr(handler, "__name__", "name")
             raise ConfigError(f"function {name!r}", [f'id: is missing: write @app.function("{name}", ...)'])
         return FunctionDecorator(self, id, options)
+
+    def endpoint(self, **options: Unpack[EndpointOptions]) -> Callable[[Callable[..., Json]], Endpoint]:
+        """Makes a handler of HTTP requests durable: `@app.endpoint(retries=5)`; for options see `EndpointOptions`.
+
+        The handler, `async def` or plain, takes a Starlette `Request` and returns a `Response`, a JSON value or None.
+        Raises `ConfigError` with every fault.
+
+        >>> app = App("shop")
+        >>> @app.endpoint(retries=5)
+        ... async def order(request):
+        ...     return {"ordered": request.query_params["item"]}
+        """
+
+        def decorate(handler: Callable[..., Json]) -> Endpoint:
+            name = getattr(handler, "__name__", "handler")
+            problems = check_handler(handler)
+            if problems:
+                raise ConfigError(f"endpoint {name!r}", problems)
+            return Endpoint(self, configure_endpoint(name, options), handler)
+
+        return decorate
+
+    def endpoint_proxy(self, *, allow_origin: str | None = "*") -> ASGIApp:
+        """An ASGI application that answers with what a run of an endpoint puts out, for `async_redirect_url`.
+
+        It takes `runId` and `token` from the query, waits, and answers as the endpoint would have; to callers that
+        accept text/event-stream, with the run's stream. `allow_origin`: what browsers are told (CORS), None for
+        nothing.
+        """
+        return current_door().proxy(self, allow_origin=allow_origin)
+
+    @property
+    def engine(self) -> Sender | None:
+        """What runs the app in this process, None while nothing does."""
+        return self._sender
+
+    @property
+    def engine_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which that lives."""
+        return self._sender_loop
 
     async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:
         """Sends one event or several; returns their ids once they are stored.

@@ -31,7 +31,7 @@ from perdure.sdk.arguments import StepArgumentError
 from perdure.sdk.context import Context
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
-from perdure.sdk.port import Host, Snapshot
+from perdure.sdk.port import Host, Snapshot, StreamSink
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -64,13 +64,16 @@ class StepCall(msgspec.Struct):
 
 
 class Scope:
-    """Where code runs: in the handler of an execution, or (with `step`) inside a step's callable."""
+    """Where code runs: in the handler of an execution, or (with `step`, whose hash is `step_id`) inside a step's
+    callable. `over`: that attempt of the step is past, whatever still runs of it."""
 
-    __slots__ = ("execution", "step")
+    __slots__ = ("execution", "over", "step", "step_id")
 
-    def __init__(self, execution: Execution[Json], step: str | None = None) -> None:
+    def __init__(self, execution: Execution[Json], step: str | None = None, step_id: str | None = None) -> None:
         self.execution = execution
         self.step = step
+        self.step_id = step_id
+        self.over = False
 
 
 _scope: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
@@ -91,7 +94,10 @@ class Replay:
 
 
 class Execution(Generic[R]):
-    """Runs a handler once. `snapshot` is what is recorded of the run, `host` makes durable what it does."""
+    """Runs a handler once. `snapshot` is what is recorded of the run, `host` makes durable what it does.
+
+    `streams` makes the sink of what the handler streams; without it nobody hears of that.
+    """
 
     loop: asyncio.AbstractEventLoop
     _main: asyncio.Task[Json] | None
@@ -105,9 +111,13 @@ class Execution(Generic[R]):
         run_id: str,
         attempt: int = 0,
         max_attempts: int = 1,
+        streams: Callable[[], StreamSink] | None = None,
     ) -> None:
         self.function = function
         self.host = host
+        self._streams = streams
+        # Made when needed: most runs stream nothing.
+        self._sink: StreamSink | None = None
         self._memos = snapshot.memos
         self._open: Mapping[str, OpenStep] = snapshot.open
         self._replay = Replay(snapshot.memos)
@@ -252,7 +262,8 @@ class Execution(Generic[R]):
         op.started_at = host.now()
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
-        token = _scope.set(Scope(self, call.name))
+        scope = Scope(self, call.name, call.id)
+        token = _scope.set(scope)
         try:
             if call.timeout is not None:
                 result = await self._call_within(call, call.timeout)
@@ -263,6 +274,8 @@ class Execution(Generic[R]):
             where = f"step {call.name!r}"
             data = values.encode(result, where=where)
             call.value = values.decode(data, call.returns, where=where)
+            if self._sink is not None:
+                await self._sink.finish(call.id)
             op.data = call.data = data
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             # SystemExit too (argparse and the like): in a task of the handler it would end the event loop.
@@ -277,8 +290,13 @@ class Execution(Generic[R]):
         finally:
             host.leave_step()
             _scope.reset(token)
+            scope.over = True
+            if self._sink is not None and op.data is None:
+                self._sink.rollback(call.id)
         op.ended_at = host.now()
         outcome = await host.report(op)
+        if self._sink is not None and op.data is not None:
+            self._sink.commit(call.id)
         self._replay.live = True
         return outcome
 
@@ -314,6 +332,16 @@ class Execution(Generic[R]):
         op.error = failure.info
         op.no_retry = failure.no_retry
         op.retry_after = failure.retry_after
+
+    def sink(self, scope: Scope) -> StreamSink | None:
+        """Where code in a scope of this execution streams to; None when nobody is to hear it (again)."""
+        if self._streams is None or self._ended or self._put_away or scope.over:
+            return None
+        if scope.step is None and self._replay.silent():
+            return None
+        if self._sink is None:
+            self._sink = self._streams()
+        return self._sink
 
     def _enter(self, step_id: str) -> asyncio.Task[Json] | None:
         self.check_not_ended(step_id)
@@ -365,6 +393,13 @@ class Execution(Generic[R]):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def streaming() -> tuple[StreamSink, Scope] | None:
+    """Where the running code streams to, and its scope; None outside of runs, and where nobody is to hear it."""
+    scope = _scope.get()
+    sink = scope.execution.sink(scope) if scope is not None else None
+    return None if scope is None or sink is None else (sink, scope)
 
 
 def current(step_id: str) -> Execution[Json]:

@@ -89,6 +89,35 @@ class Host(Protocol):
         ...
 
 
+class StreamSink(Protocol):
+    """Takes what an execution says while it goes on, `step_id` being the hash of the step that says it."""
+
+    def push(self, step_id: str | None, chunk: bytes) -> None:
+        """Takes a chunk (JSON); from any thread. Raises `StreamTooLargeError`."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether a source should wait until it is `drained`."""
+        ...
+
+    async def drained(self) -> None:
+        """Waits until sources may go on."""
+        ...
+
+    async def finish(self, step_id: str) -> None:
+        """A step's callable has returned: what it said must be kept no later than its result."""
+        ...
+
+    def commit(self, step_id: str) -> None:
+        """The step is recorded."""
+        ...
+
+    def rollback(self, step_id: str) -> None:
+        """An attempt of the step failed, or was cut off."""
+        ...
+
+
 class Sender(Protocol):
     """Takes events from user code outside of runs."""
 

@@ -17,6 +17,7 @@ from perdure.model.errors import PerdureError
 from perdure.model.event import Event
 from perdure.model.json import Json
 from perdure.sdk import step as steps
+from perdure.sdk import stream as streaming
 from perdure.sdk.app import App
 from perdure.sdk.arguments import EventLike, check_id
 from perdure.sdk.execution import current_in_thread
@@ -179,6 +180,21 @@ class SyncSteps(SyncCallSteps):
 
 step = SyncSteps(steps.step)
 """The blocking steps: `from perdure.sync import step`."""
+
+
+class SyncStream:
+    """The methods of `perdure.stream`, blocking."""
+
+    def push(self, data: object) -> None:
+        streaming.stream.push(data)
+
+    def pipe(self, source: streaming.Source) -> str:
+        """Says the texts of a blocking source one by one; returns them as one text."""
+        return streaming.pipe_plain(source)
+
+
+stream = SyncStream()
+"""What a run says while it goes on: `from perdure.sync import stream`."""
 
 
 def send(app: App, events: EventLike | Sequence[EventLike]) -> list[str]:

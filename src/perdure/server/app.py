@@ -21,6 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from perdure.model.errors import StoreError
 from perdure.server import (
+    browser,
     connect,
     endpoints,
     graphql,
@@ -211,6 +212,7 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
             *sdk_api.routes(backend, guard),
             *rest_v2.routes(backend),
             *openapi.routes(),
+            *browser.routes(),
             *operations.routes(backend),
             *realtime.routes(backend, guard),
             *endpoints.routes(backend, guard),

@@ -1,10 +1,10 @@
 """Who may come in: the one check that every request passes before any route sees it.
 
 With keys, `/e/{key}` asks for an event key and all else for the signing key as a bearer, routes that do not exist
-yet included; only `/health` and CORS preflights, which carry no credentials, are open, and what subscribers and
-workers connect to asks for a token that a caller with the key got for them. Without keys the server is
-for this machine alone: it then answers only to local host names, because a web page can make its own name lead to
-127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name.
+yet included. Open are `/health`, the module for pages, which is the same for all, and CORS preflights, which carry no
+credentials; what subscribers and workers connect to asks for a token that a caller with the key got for them. Without
+keys the server is for this machine alone: it then answers only to local host names, because a web page can make its own
+name lead to 127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ServerKind = Literal["dev", "cloud"]
 
 DEVELOPMENT_SECRET: Final = b"dev-mode-is-not-secret"
 """Signs the tokens of a server without keys: known to everybody, as SDKs and tests expect."""
-_OPEN_PATHS = frozenset({"/health", "/health/"})
+_OPEN_PATHS = frozenset({"/health", "/health/", "/perdure-stream.js"})
 _TOKEN_PATHS = frozenset({"/v1/realtime/connect", "/v1/realtime/sse", "/v0/connect"})
 """Their routes ask for a token of their own: a browser cannot send headers with a WebSocket or an EventSource."""
 
@@ -56,6 +56,18 @@ class Guard:
             return None
         headers = {"x-content-type-options": "nosniff", "www-authenticate": "Bearer"}
         return Response("Authentication failed\n", 401, headers, "text/plain")
+
+    def is_foreign_page(self, scope: Scope) -> bool:
+        """Whether a request comes from a web page that is not this machine's, and nothing else shows who sent it.
+
+        A page may send what it likes to localhost, and programs send no Origin: what makes the server call others, or
+        tell them of events, asks this.
+        """
+        origin = header(scope, b"origin")
+        if not origin or self.keys is not None:
+            return False
+        host = origin.partition("://")[2]
+        return not host or not (host == header(scope, b"host") or is_local_host(host))
 
     def secret(self, purpose: str) -> bytes:
         """What tokens of a kind are signed with. Without keys it is no secret, as nothing is then."""

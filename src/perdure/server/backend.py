@@ -16,6 +16,7 @@ from perdure.engine.views import Health
 from perdure.model.json import Json
 from perdure.model.records import Replay, RunStatus
 from perdure.runner import Clock
+from perdure.runner.streams import Streams
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,6 +52,11 @@ class Backend(Protocol):
     @property
     def realtime(self) -> Hub:
         """Where messages are published and subscribed to."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """What runs say while they go on."""
         ...
 
     @property

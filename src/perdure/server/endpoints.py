@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from perdure.apps.endpoint import LimitError
+from perdure.apps.endpoints import BusyError
 from perdure.apps.run import StaleCallError, UnknownRunError
 from perdure.model.errors import NotFoundError, error_info
 from perdure.model.ids import is_ulid
@@ -24,7 +26,7 @@ from perdure.model.records import Run, RunStatus
 from perdure.server.auth import Guard
 from perdure.server.backend import Backend
 from perdure.server.bodies import read_body
-from perdure.server.envelope import JSON_TYPE, ApiError, reply, v1
+from perdure.server.envelope import JSON_TYPE, ApiError, error_reply, reply, v1
 from perdure.server.realtime import issue_token
 from perdure.server.tokens import Claims, TokenError, sign, verify
 from perdure.wire.endpoints import EndpointError, answer_of, parse_new_run
@@ -62,15 +64,12 @@ class _Api:
         self._guard = guard
 
     async def begin(self, request: Request) -> Response:
-        now = self._backend.clock.now()
-        body = await read_body(request.scope, request.receive, MAX_REPLY_BYTES)
+        body, now = await self._body(request), self._backend.clock.now()
         try:
             new = parse_new_run(body, now)
             function = await self._backend.endpoints.begin(new)
-        except (EndpointError, MalformedOpsError, FatalOpError) as error:
-            raise ApiError(400, str(error)) from error
-        except StaleCallError as error:
-            raise ApiError(409, str(error)) from error
+        except _REFUSALS as error:
+            return _refusal(request, error)
         answer = {
             "fn_id": uuid_of(function.id),
             "app_id": uuid_of(function.app_id),
@@ -80,24 +79,26 @@ class _Api:
         }
         return v1(answer, now)
 
+    async def _body(self, request: Request) -> bytes:
+        if self._guard.is_foreign_page(request.scope):
+            # It could make this server send any request to any host of its network.
+            raise ApiError(403, "a page of another origin cannot do that")
+        return await read_body(request.scope, request.receive, MAX_REPLY_BYTES)
+
     def _token(self, run_id: str, now: int) -> str:
         claims = Claims(_ISSUER, _SUBJECT, run_id, {"Env": ENVIRONMENT_ID, "RunID": run_id})
         return sign(claims, self._backend.secret(_PURPOSE), now=now, lifetime=_TOKEN_LIFETIME)
 
     def _stream_token(self, run_id: str, now: int) -> str:
-        return issue_token([Topic(run_id, STREAM_TOPIC)], self._guard.secret("realtime"), now=now, token_id=run_id)
+        secret = self._guard.secret("realtime")
+        return issue_token([Topic(run_id, STREAM_TOPIC)], secret, now=now, token_id=run_id, lifetime=_TOKEN_LIFETIME)
 
     async def steps(self, request: Request) -> Response:
-        run_id = _run_id(request)
-        body = await read_body(request.scope, request.receive, MAX_REPLY_BYTES)
+        run_id, body = _run_id(request), await self._body(request)
         try:
             await self._backend.endpoints.report(run_id, parse_reported(body, self._backend.clock.now()))
-        except (MalformedOpsError, FatalOpError) as error:
-            raise ApiError(400, str(error)) from error
-        except UnknownRunError as error:
-            raise ApiError(404, str(error)) from error
-        except StaleCallError as error:
-            raise ApiError(409, str(error)) from error
+        except _REFUSALS as error:
+            return _refusal(request, error)
         return Response(status_code=200, media_type=JSON_TYPE)
 
     async def output(self, request: Request) -> Response:
@@ -121,6 +122,25 @@ class _Api:
         except TokenError:
             return False
         return claims.subject == _SUBJECT and claims.extra.get("RunID") == run_id
+
+
+_STATUSES: Final[dict[type[Exception], int]] = {
+    EndpointError: 400,
+    MalformedOpsError: 400,
+    FatalOpError: 400,
+    UnknownRunError: 404,
+    StaleCallError: 409,
+    LimitError: 413,
+    BusyError: 503,
+}
+"""Why a report is refused. Who is told 503 is to send it again; for all else that is useless."""
+_REFUSALS: Final = tuple(_STATUSES)
+
+
+def _refusal(request: Request, error: Exception) -> Response:
+    status = _STATUSES[type(error)]
+    headers = {"retry-after": "1"} if status == 503 else None
+    return error_reply(request.url.path, ApiError(status, str(error)), headers)
 
 
 def _run_id(request: Request) -> str:

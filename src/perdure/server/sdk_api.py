@@ -15,7 +15,7 @@ from starlette.routing import Route
 from perdure.apps.settings import Polling
 from perdure.engine.catalogue import CompiledFunction
 from perdure.model.json import Json
-from perdure.server.auth import Guard, is_local_host
+from perdure.server.auth import Guard
 from perdure.server.backend import Backend
 from perdure.server.bodies import read_body
 from perdure.server.envelope import ApiError, reply
@@ -62,11 +62,7 @@ class _Api:
 
     def _refuse_pages(self, request: Request) -> None:
         """Without keys, a web page from elsewhere must not register an app: it would get the events of this machine."""
-        origin = request.headers.get("origin")
-        if origin is None or self._guard.keys is not None:
-            return
-        host = origin.partition("://")[2]
-        if not host or not (host == request.headers.get("host") or is_local_host(host)):
+        if self._guard.is_foreign_page(request.scope):
             raise ApiError(403, "a page of another origin cannot do that")
 
     async def _misdirected(self, body: bytes, expected: str, kind: str) -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from perdure.serving.asgi import ServedApp, serve
 from perdure.serving.blocking import django_view, wsgi
+from perdure.serving.endpoints import use_server
 from perdure.serving.settings import ServeOptions
 
-__all__ = ["ServeOptions", "ServedApp", "django_view", "serve", "wsgi"]
+__all__ = ["ServeOptions", "ServedApp", "django_view", "serve", "use_server", "wsgi"]

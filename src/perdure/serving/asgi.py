@@ -113,7 +113,7 @@ def _request(scope: Scope, body: bytes) -> Request:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     return Request(
         method=scope["method"],
-        url=_url(scope, headers.get("host")),
+        url=url_of(scope, headers.get("host")),
         query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)),
         headers=headers,
         body=body,
@@ -121,7 +121,8 @@ def _request(scope: Scope, body: bytes) -> Request:
     )
 
 
-def _url(scope: Scope, host: str | None) -> str:
+def url_of(scope: Scope, host: str | None) -> str:
+    """The URL of a request as its caller wrote it, without its query."""
     if host is None:
         name, port = scope.get("server") or ("localhost", None)
         host = name if port is None else f"{name}:{port}"

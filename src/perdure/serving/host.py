@@ -26,7 +26,7 @@ from perdure.sdk.execution import Execution
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
 from perdure.sdk.lull import Lull
-from perdure.sdk.port import FetchRequest, FetchResponse, Snapshot
+from perdure.sdk.port import FetchRequest, FetchResponse, Snapshot, StreamSink
 from perdure.serving import outgoing
 from perdure.serving.checkpoint import Checkpoints, Taken
 from perdure.serving.exchange import Answer, problem
@@ -66,6 +66,7 @@ class CallHost:
         now: Callable[[], int],
         *,
         checkpointing: bool,
+        streams: Callable[[], StreamSink] | None = None,
     ) -> None:
         self.now = now
         self._function = function
@@ -85,7 +86,7 @@ class CallHost:
         self._deliveries = Deliveries(outbound, call)
         most = call.ctx.max_attempts or function.config.retries + 1
         self._execution: Execution[Json] = Execution(
-            function, Snapshot(call.memos, {}), self, call.events, call.ctx.run_id, call.ctx.attempt, most
+            function, Snapshot(call.memos, {}), self, call.events, call.ctx.run_id, call.ctx.attempt, most, streams
         )
 
     async def run(self) -> Answer:

@@ -6,7 +6,8 @@ Requests carry the hash of the signing key; a server that refuses it is asked ag
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -51,6 +52,14 @@ class Received(msgspec.Struct):
             return None
 
 
+class Reply(msgspec.Struct):
+    """An answer whose body comes bit by bit. Header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    chunks: AsyncIterator[bytes]
+
+
 class Outbound:
     """Requests of one app to its server. Works in any event loop."""
 
@@ -75,6 +84,42 @@ class Outbound:
     async def steps_of(self, run_id: str) -> bytes:
         """The memos of a run that were too large to be sent along (a JSON object). Raises `ServerError`."""
         return await self._fetch_state(run_id, "actions")
+
+    async def ask(self, method: str, path: str, body: Json = None) -> Received:
+        """Asks the API; the answer, whatever it is. Raises `ServerError` when there is none."""
+        return await self._ask(method, self._settings.api_url + path, body)
+
+    @asynccontextmanager
+    async def open(
+        self, method: str, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[Reply, None]:
+        """A request that goes on: the answer's body is read while it comes, and `body` sent while it is made.
+
+        Raises `ServerError` when there is no answer, or no end of one.
+        """
+        import aiohttp
+
+        client = await session()
+        url = self._settings.api_url + path
+        try:
+            async with client.request(
+                method,
+                url,
+                data=body,
+                headers={**self._headers(), **headers},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT),
+                allow_redirects=False,
+            ) as response:
+                found = {str(name).lower(): value for name, value in response.headers.items()}
+                yield Reply(response.status, found, response.content.iter_any())
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unanswered(url, error) from error
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that proves who asks."""
+        keys = self._settings.keys
+        return {"authorization": f"Bearer {keys[0].bearer}"} if keys else {}
 
     async def _fetch_state(self, run_id: str, what: str) -> bytes:
         url = f"{self._settings.api_url}/v0/runs/{quote(run_id, safe='')}/{what}"
@@ -156,13 +201,16 @@ class Outbound:
             ) as response:
                 return Received(response.status, await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
-            parts = urlsplit(url)
-            origin = f"{parts.scheme}://{parts.netloc}"
-            raise ServerError(
-                f"no answer from the server at {origin}: {reason}; is it running there? "
-                "(base_url, or INNGEST_BASE_URL, says where it is)"
-            ) from error
+            raise self._unanswered(url, error) from error
+
+    def _unanswered(self, url: str, error: Exception) -> ServerError:
+        reason = str(error) or type(error).__name__
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        return ServerError(
+            f"no answer from the server at {origin}: {reason}; is it running there? "
+            "(base_url, or INNGEST_BASE_URL, says where it is)"
+        )
 
     def _headers(self) -> dict[str, str]:
         found = {

@@ -8,7 +8,6 @@ of such a run is an HTTP answer. The facts are those of the protocol's `/v1/chec
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Final
 
@@ -28,6 +27,8 @@ HTTP_REQUEST: Final = "inngest/http.request"
 DEFAULT_RETRIES: Final = 3
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/\\?#@:\[\]]+)(:\d{1,5})?/*", re.ASCII)
+"""A scheme and a host: with more than that, a request would go elsewhere than it came from."""
 _IDENTIFIER: Final = re.compile(r"\d+|[0-9a-fA-F]{16,}|[0-9a-fA-F-]{36}|[0-9A-HJKMNP-TV-Z]{26}")
 
 
@@ -93,8 +94,10 @@ def parse_new_run(body: bytes, now: int) -> NewRun:
     for field in ("query_params", "body", "content_type", "ip", "fn"):
         if not isinstance(request.setdefault(field, ""), str):
             raise EndpointError(f"event.data.{field}: must be a text")
-    if not request["domain"].startswith(("http://", "https://")):
-        raise EndpointError("event.data.domain: must be an http URL, such as https://api.example.com")
+    if not _ORIGIN.fullmatch(request["domain"]):
+        raise EndpointError(
+            "event.data.domain: must be a scheme and a host, such as https://api.example.com, and nothing else"
+        )
     if request["method"].upper() not in _METHODS:
         raise EndpointError(f"event.data.method: must be one of {', '.join(sorted(_METHODS))}")
     request["method"], request["domain"] = request["method"].upper(), request["domain"].rstrip("/")
@@ -110,14 +113,14 @@ def original_body(request: dict[str, Json]) -> bytes:
         return text.encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise EndpointError(f"event.data.body: is no base64, as event.data.body_encoding says: {error}") from error
 
 
 def original_url(request: dict[str, Json]) -> str:
     """The URL of the request."""
-    query: str = request.get("query_params") or ""
-    path: str = request["path"] if request["path"].startswith("/") else "/" + request["path"]
+    path = "/" + request["path"].removeprefix("/").replace("?", "%3F").replace("#", "%23")
+    query = (request.get("query_params") or "").replace("#", "%23")
     return f"{request['domain']}{path}{'?' + query if query else ''}"
 
 
@@ -146,12 +149,20 @@ def entry_headers(
     step_id: str | None,
     plan: bool,
 ) -> dict[str, str]:
-    """The headers of a repeated request. The signature is there even if it is empty: it marks such a request."""
+    """The headers of a repeated request. The signature is there even if it is empty: it marks such a request.
+
+    Of the request's own, those that the app told, but for what is between two hops or a word of the protocol.
+    """
     kept = request.get("headers")
-    headers = {str(key).lower(): str(value) for key, value in kept.items()} if isinstance(kept, dict) else {}
+    headers = {
+        str(key).lower(): str(value)
+        for key, value in (kept.items() if isinstance(kept, dict) else ())
+        if _can_be_sent(str(key), str(value)) and not _is_ours(str(key).lower())
+    }
+    kind = request.get("content_type") or ""
     headers |= {
         "user-agent": "perdure",
-        "content-type": request.get("content_type") or "application/json",
+        "content-type": kind if kind and kind.isprintable() else "application/json",
         names.RUN_ID: run_id,
         names.SIGNATURE: "",
         names.REQ_VERSION: "2",
@@ -174,18 +185,28 @@ class Answer(msgspec.Struct):
     body: bytes
 
 
-_DROPPED: Final = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"})
+_DROPPED: Final = frozenset(
+    {
+        "content-length", "transfer-encoding", "te", "trailer", "connection", "keep-alive", "upgrade",
+        "proxy-connection", "date", "server",
+    }
+)  # fmt: skip
+"""What belongs to one connection, or is written by whoever answers."""
+_OURS: Final = frozenset({"host", "expect", "accept-encoding", "x-run-id", "x-request-id"})
+_BODILESS: Final = frozenset({204, 205, 304})
 
 
 def answer_of(output: bytes) -> Answer:
     """The HTTP answer that a run's result stands for: one with a status is one; any other is JSON.
+
+    Who may read it is the server's to say (CORS), and it cannot say so twice.
 
     >>> answer_of(b'{"status": 201, "headers": {"x-a": "b"}, "body": "made"}')
     Answer(status=201, headers=[('x-a', 'b')], body=b'made')
     """
     value = decode(output)
     status = value.get("status") if isinstance(value, dict) else None
-    if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 999:
+    if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
         return Answer(200, [("content-type", "application/json")], output)
     given = value.get("headers_list")
     if not isinstance(given, list):
@@ -196,7 +217,8 @@ def answer_of(output: bytes) -> Answer:
         for pair in given
         if isinstance(pair, list | tuple) and len(pair) == 2 and _can_be_sent(str(pair[0]), str(pair[1]))
     ]
-    return Answer(status, pairs, _body(value))
+    pairs = [pair for pair in pairs if not pair[0].startswith("access-control-")]
+    return Answer(status, pairs, b"" if status in _BODILESS else _body(value))
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -207,12 +229,17 @@ def _can_be_sent(name: str, value: str) -> bool:
     return _NAME.fullmatch(name) is not None and value.isprintable() and name.lower() not in _DROPPED
 
 
+def _is_ours(name: str) -> bool:
+    """Whether a header of a repeated request is for the server to set."""
+    return name in _OURS or name.startswith(("x-inngest-", "proxy-"))
+
+
 def _body(value: dict[str, Json]) -> bytes:
     encoded = value.get("body_b64")
     if isinstance(encoded, str):
         try:
             return base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             return b""
     body = value.get("body")
     if isinstance(body, str):

@@ -14,7 +14,7 @@ from perdure.model.durations import DurationError, InstantError, parse_instant, 
 from perdure.model.errors import ErrorInfo, PerdureError, error_object
 from perdure.model.ids import step_hash
 from perdure.model.json import Json, encode
-from perdure.model.limits import MAX_OPS, MAX_RETRIES, MAX_WAIT
+from perdure.model.limits import MAX_OPS, MAX_RETRIES, MAX_WAIT, SECOND
 from perdure.model.ops import (
     AI_GATEWAY,
     DEFER_ABORT,
@@ -71,6 +71,7 @@ class _Wire(msgspec.Struct, rename="camel"):
     timing: Json = None
     userland: Json = None
     metadata: Json = None
+    retry_after: Json = msgspec.field(default=None, name="retry_after")
 
 
 _decoder = msgspec.json.Decoder(list[_Wire] | _Wire | None)
@@ -183,7 +184,14 @@ def _outcome(op: Op, wire: _Wire, opts: dict[str, Json], no_retry: bool, delay: 
     error = wire.error if wire.error is not None else "the step failed, and its app did not say why"
     op.data = encode(error_object(error))
     op.no_retry = no_retry or (isinstance(error, dict) and error.get("noRetry") is True)
-    op.retry_after = delay
+    op.retry_after = _asked_delay(wire.retry_after) if delay is None else delay
+
+
+def _asked_delay(seconds: Json) -> int | None:
+    """What an operation itself says of its next attempt (ms): a report has no Retry-After header for each."""
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_WAIT // SECOND:
+        return int(seconds * SECOND)
+    return None
 
 
 def _timing(timing: Json, now: int) -> tuple[int, int]:

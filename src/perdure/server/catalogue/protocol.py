@@ -22,6 +22,22 @@ _CHECKPOINT = s.record(
     {"steps": s.array(s.OBJECT)},
     {"run_id": s.TEXT, "fn_id": s.TEXT, "qi_id": s.TEXT, "request_id": s.TEXT, "generation_id": s.NUMBER},
 )
+_REQUEST = s.record(
+    {
+        "domain": {"type": "string", "pattern": "^https?://[a-z0-9.-]+(:[0-9]{1,5})?$"},
+        "method": s.word("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
+        "path": s.NAME,
+    },
+    {name: s.TEXT for name in ("query_params", "body", "body_encoding", "content_type", "ip", "fn")},
+)
+_NEW_RUN = s.record(
+    {"run_id": s.ULID, "event": s.record({"data": _REQUEST}, {"name": s.TEXT}), "steps": s.array(s.OBJECT)},
+    {"retries": s.NUMBER, "request_version": s.NUMBER, "ts": s.NUMBER},
+)
+_BEGUN = s.record({"fn_id": s.UUID, "app_id": s.UUID, "run_id": s.ULID, "token": s.TEXT, "realtime_token": s.TEXT})
+_PAGE = Failure(403, "", "The request comes from a web page of elsewhere, and the server has no keys.")
+_LIMIT = Failure(413, "", "The body is too large, or it breaks a limit of runs, and the run has failed.")
+_BUSY = Failure(503, "", "Send the same report again: the server has just started, or its store cannot answer.")
 _ERRORS = s.record({"errors": s.array(s.record({"message": s.TEXT}))}, {"data": s.ANY})
 _TOPIC = s.record({"channel": s.NAME, "name": s.NAME}, {"kind": s.TEXT})
 _WORKER = s.record({"id": s.TEXT, "gateway_id": s.TEXT, "instance_id": s.TEXT, "status": s.NUMBER})
@@ -111,6 +127,38 @@ PROTOCOL: tuple[Operation, ...] = (
         failures=(
             _INVALID, Failure(404, "", "The path names no run."), _TOO_LARGE,
             Failure(409, "", "Another call drives the run by now: stop."),
+        ),
+    ),
+    Operation(
+        id="BeginRun", method="POST", path="/v1/checkpoint", tag="Endpoints", idempotent=True,
+        summary="Begin a run with a request",
+        about="An app that answers a request tells of it, and of the steps done by now; also at /v1/http/runs.",
+        body=Body(_NEW_RUN), answer=s.v1_answer(_BEGUN),
+        failures=(
+            _INVALID, _PAGE, Failure(409, "", "The run is another function's, or has gone on without this request."),
+            _LIMIT, _BUSY,
+        ),
+    ),
+    Operation(
+        id="ReportRun", method="POST", path="/v1/checkpoint/{id}/steps", tag="Endpoints", idempotent=True,
+        summary="Report steps of a request",
+        about="Records what an app has done since, while it answers the request that began the run.",
+        parameters=(_RUN,), body=Body(_CHECKPOINT), answer=None,
+        failures=(
+            _INVALID, _PAGE, Failure(404, "", "No run of that id began with a request."),
+            Failure(409, "", "The run has ended, or has gone on without this request: stop."), _LIMIT, _BUSY,
+        ),
+    ),
+    Operation(
+        id="AwaitRunOutput", method="GET", path="/v1/checkpoint/{id}/output", tag="Endpoints", read_only=True,
+        summary="Wait for the answer to a request",
+        about="Answers as the request would have been answered, once its run has ended; other methods do the same.",
+        parameters=(_RUN, Parameter("token", s.NAME, "The token of the run.", required=True)), answer=s.ANY,
+        failures=(
+            Failure(401, "", "The token is not valid, or is of another run."),
+            Failure(404, "", "The run has been deleted."),
+            Failure(410, "", "The run was cancelled.", s.record({"error": s.record({"message": s.TEXT})})),
+            Failure(500, "", "The run has failed.", s.record({"error": s.record({"message": s.TEXT})})),
         ),
     ),
     Operation(

@@ -1,4 +1,4 @@
-"""Publishing over HTTP: a message, a text piece by piece (`text/stream`), or the bytes of a run's response (tee).
+"""Publishing over HTTP: a message, or a text piece by piece (`text/stream`).
 
 Nothing is cut short and sent nevertheless: what is too large is refused (413), and a stream that turns out to be
 too large, or whose publisher leaves, ends with the error in the metadata of its end.
@@ -40,15 +40,6 @@ async def publish(hub: Hub, request: Request) -> Response:
         except MessageTooLargeError as error:
             # A text grows when its quotes are escaped.
             raise ApiError(413, str(error)) from error
-    return Response()
-
-
-async def publish_tee(hub: Hub, request: Request) -> Response:
-    """`POST /v1/realtime/publish/tee?channel=<run id>`: bytes go on as they come, and are not kept."""
-    channel = _required(request, "channel")
-    async for piece in request.stream():
-        if piece:
-            hub.tee(channel, piece)
     return Response()
 
 

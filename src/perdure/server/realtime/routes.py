@@ -20,12 +20,13 @@ from perdure.server.backend import Backend
 from perdure.server.bodies import header, read_body
 from perdure.server.envelope import ApiError, error_reply, reply
 from perdure.server.realtime.events import HEADERS, Timing, event_stream
-from perdure.server.realtime.publishing import publish, publish_tee
+from perdure.server.realtime.publishing import publish
+from perdure.server.realtime.relay import publish_tee, subscribe
 from perdure.server.realtime.sockets import converse
 from perdure.server.realtime.token import PURPOSE, issue_token, read_token
 from perdure.server.sockets import refuse
 from perdure.server.tokens import TokenError
-from perdure.wire.realtime import Topic, TopicError, parse_topics
+from perdure.wire.realtime import STREAM_TOPIC, Topic, TopicError, parse_topics
 
 _MAX_TOPICS_BYTES = 1024 * 1024
 
@@ -78,6 +79,8 @@ class _Api:
 
     async def sse(self, request: Request) -> Response:
         topics = self._topics_of(request)
+        if len(topics) == 1 and topics[0].name == STREAM_TOPIC:
+            return await subscribe(self._backend, request, topics[0].channel, self._timing)
         headers = dict(HEADERS)
         if not header(request.scope, b"origin"):
             headers["access-control-allow-origin"] = "*"
@@ -92,7 +95,7 @@ class _Api:
         return await publish(self._backend.realtime, request)
 
     async def publish_tee(self, request: Request) -> Response:
-        return await publish_tee(self._backend.realtime, request)
+        return await publish_tee(self._backend, request)
 
     def _topics_of(self, connection: HTTPConnection) -> list[Topic]:
         """What a connection may hear; raises `ApiError` (401)."""

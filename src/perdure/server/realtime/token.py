@@ -18,14 +18,14 @@ LIFETIME: Final = 60_000
 """How long (ms) a connection may be made with a token."""
 
 
-def issue_token(topics: Sequence[Topic], secret: bytes, *, now: int, token_id: str) -> str:
-    """A token to hear topics. `now` in ms; `token_id` a ULID."""
+def issue_token(topics: Sequence[Topic], secret: bytes, *, now: int, token_id: str, lifetime: int = LIFETIME) -> str:
+    """A token to hear topics. `now` and `lifetime` in ms; `token_id` a ULID."""
     claims: dict[str, Json] = {
         "env": ENVIRONMENT_ID,
         "topics": [topic.claim() for topic in topics],
         "publish": False,
     }
-    return sign(Claims(ISSUER, ACCOUNT_ID, token_id, claims), secret, now=now, lifetime=LIFETIME)
+    return sign(Claims(ISSUER, ACCOUNT_ID, token_id, claims), secret, now=now, lifetime=lifetime)
 
 
 def read_token(token: str, secret: bytes, *, now: int) -> list[Topic]:
