@@ -39,6 +39,7 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "py-fastapi": ("app_fastapi.py", ("/api/inngest", "/api/secret", "/api/streamed")),
     "py-flask": ("app_flask.py", ("/api/inngest",)),
     "py-worker": ("worker.py", ()),
+    "js-scenarios": ("app_scenarios.mjs", ("/api/inngest",)),
     "py-scenarios": ("app_scenarios.py", ("/api/inngest",)),
 }
 _PATIENCE = 60.0

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from perdure.apps.settings import Polling
 from perdure.engine.catalogue import CompiledFunction
 from perdure.model.json import Json
-from perdure.server.auth import Guard, is_local_host
+from perdure.server.auth import Guard
 from perdure.server.backend import Backend
 from perdure.server.bodies import read_body
 from perdure.server.envelope import ApiError, reply
@@ -47,7 +47,6 @@ class _Api:
 
     async def register(self, request: Request) -> Response:
         """An app registers its functions."""
-        self._refuse_pages(request)
         body = await read_body(request.scope, request.receive, _MAX_BODY)
         kind, expected = self._guard.kind.decode(), request.headers.get(headers.EXPECTED_SERVER_KIND, "")
         try:
@@ -59,15 +58,6 @@ class _Api:
             return reply(error.body(), 400)
         app_id = uuid_of(synced.app_id)
         return reply({"ok": True, "modified": synced.modified, "sync_id": synced.sync_id, "app_id": app_id})
-
-    def _refuse_pages(self, request: Request) -> None:
-        """Without keys, a web page from elsewhere must not register an app: it would get the events of this machine."""
-        origin = request.headers.get("origin")
-        if origin is None or self._guard.keys is not None:
-            return
-        host = origin.partition("://")[2]
-        if not host or not (host == request.headers.get("host") or is_local_host(host)):
-            raise ApiError(403, "a page of another origin cannot do that")
 
     async def _misdirected(self, body: bytes, expected: str, kind: str) -> Response:
         """The app is set up for a server of the other kind, whose rules for keys are others."""
@@ -81,7 +71,6 @@ class _Api:
 
     async def remove(self, request: Request) -> Response:
         """Forgets an app; the dashboard of the protocol calls it with the app's URL."""
-        self._refuse_pages(request)
         url = request.query_params.get("url")
         if not url:
             raise ApiError(400, "url: is required: the URL, or the id, of the app to remove")

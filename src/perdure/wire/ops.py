@@ -195,7 +195,11 @@ def _opts(op: Op, wire: _Wire, opts: dict[str, Json], now: int) -> dict[str, Jso
 
 def _wanted(op: Op, wire: _Wire, opts: dict[str, Json], now: int) -> dict[str, Json]:
     if op.op == SLEEP:
-        return {"until": _until(op, _text(opts, "duration") or wire.name or "", now)}
+        duration = _text(opts, "duration") or wire.name
+        if duration == "":
+            # So SDKs write what they round down to nothing, such as 500 ms.
+            return {"until": now}
+        return {"until": _until(op, duration or "", now)}
     if op.op == WAIT_FOR_EVENT:
         event = _text(opts, "event") or wire.name
         if not event:

@@ -343,6 +343,53 @@ async def test_a_checkpoint_of_an_earlier_attempt_is_refused() -> None:
     assert refused == [True]
 
 
+async def test_a_step_that_a_checkpoint_says_has_begun_is_not_called_for() -> None:
+    async def answer(received: Received) -> Reply:
+        begun = {"request_id": received.request_id, "steps": [op("StepPlanned", "slow")]}
+        await node.checkpoint(received.ctx["run_id"], encode(begun))
+        await asyncio.sleep(0)
+        return reply({"message": "the connection broke"}, 502)
+
+    app = RemoteApp(answer)
+    async with calling(app) as node:
+        assert (await failure_of(node)).message == "the connection broke"
+    # Having begun is no progress: the function's attempts count on.
+    assert steps_of(app) == ["step"] * 4
+    assert [received.ctx["attempt"] for received in app.calls] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempts"),
+    [
+        ({"op": "StepError", "id": sha("complete")}, [0, 1, 2, 3]),
+        ({"op": "StepFailed", "id": sha("complete")}, [0]),
+        ({"op": "RunError"}, [0, 1, 2, 3]),
+        ({"op": "RunError", "error": {"name": "Mine", "message": "boom", "noRetry": True}}, [0]),
+    ],
+)
+async def test_a_failure_of_the_function_comes_with_operations(failure: Json, attempts: list[int]) -> None:
+    def answer(received: Received) -> Reply:
+        found = [] if received.has("a") else [done("a", 1)]
+        return ops(*found, {"error": {"name": "Mine", "message": "boom"}, **failure})
+
+    app = RemoteApp(answer)
+    async with calling(app) as node:
+        error = await failure_of(node)
+        assert (error.name, error.message) == ("Mine", "boom")
+    assert [received.ctx["attempt"] for received in app.calls] == attempts
+    assert steps_of(app) == ["step"] * len(attempts)
+
+
+async def test_a_step_may_be_named_as_the_outcome_of_functions_is() -> None:
+    def answer(received: Received) -> Reply:
+        if received.has("complete"):
+            return reply(received.memo("complete")["error"]["message"])
+        return ops(op("StepFailed", "complete", error={"name": "Mine", "message": "boom"}))
+
+    async with calling(RemoteApp(answer)) as node:
+        assert await result_of(node) == "boom"
+
+
 async def test_an_answer_repeats_what_a_checkpoint_had_told() -> None:
     async def answer(received: Received) -> Reply:
         if received.has("a"):
