@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import warnings
 from collections.abc import AsyncGenerator
@@ -547,3 +548,19 @@ async def test_workers_are_heard_out_and_sent_away_when_the_server_stops(server:
         await stopping
     await server.node.settle()
     assert await server.node.run(run_id).result() == "done"
+
+
+async def test_a_worker_that_talks_and_never_listens_is_cut_off(
+    server: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker_socket, "_MAX_BACKLOG", 1000)
+    async with connected(server) as worker:
+        worker.socket.transport.pause_reading()
+        with contextlib.suppress(ConnectionClosed):
+            async with asyncio.timeout(30):
+                while server.node.workers.workers:
+                    await worker.says(Kind.WORKER_HEARTBEAT)
+        await gone(server)
+        assert "does not take what it is sent" in caplog.text
+        # Only now, so that the test need not wait for the end of the handshake.
+        worker.socket.transport.abort()

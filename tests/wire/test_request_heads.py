@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from perdure.cli.requests import MAX_HEAD
+from perdure.cli.protocols import MAX_HEAD
 from tests.support.realtime import connect, frame, token
 from tests.support.sockets import Served, served
 

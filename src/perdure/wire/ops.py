@@ -167,6 +167,8 @@ def _outcome(op: Op, wire: _Wire, opts: dict[str, Json], no_retry: bool, delay: 
     retries = opts.get("retries")
     if isinstance(retries, int) and 0 <= retries <= MAX_RETRIES:
         op.opts = {**(op.opts or {}), "retries": retries}
+    if _text(opts, "experimentName"):
+        op.metadata = [*(op.metadata if isinstance(op.metadata, list) else ()), _experiment(opts)]
     op.started_at, op.ended_at = _timing(wire.timing, op.ended_at)
     if op.op in (STEP_RUN, STEP_RAW):
         op.data = bytes(wire.data)
@@ -175,6 +177,16 @@ def _outcome(op: Op, wire: _Wire, opts: dict[str, Json], no_retry: bool, delay: 
     op.data = encode(error_object(error))
     op.no_retry = no_retry or (isinstance(error, dict) and error.get("noRetry") is True)
     op.retry_after = delay
+
+
+def _experiment(opts: dict[str, Json]) -> Json:
+    """The note that a step belongs to a variant of an experiment: SDKs tell that among the step's options."""
+    values = _with(
+        name=_text(opts, "experimentName"),
+        variant=_text(opts, "variant"),
+        selection_strategy=_text(opts, "selectionStrategy"),
+    )
+    return {"kind": "inngest.experiment", "scope": "step", "op": "merge", "values": values}
 
 
 def _timing(timing: Json, now: int) -> tuple[int, int]:
