@@ -24,7 +24,7 @@ from perdure.apps.settings import Polling
 from perdure.engine import apps, intake, reads
 from perdure.engine.catalogue import Catalogue, CompiledFunction, compile_function
 from perdure.model.config import FunctionConfig, encode_config
-from perdure.model.errors import ConfigError
+from perdure.model.errors import ConfigError, StoreError
 from perdure.model.records import AppMethod, AppRow
 from perdure.runner.residence import Code
 from perdure.runner.runner import Runner
@@ -152,7 +152,12 @@ class Registry:
         self._runner.drop(before - {config.id for config in configs})
         self._make_callable(configs)
         # What was blocked under the old limits, or waited for its code, competes under the new ones.
-        await self._decider.decide(intake.unblock, configs)
+        try:
+            await self._decider.decide(intake.unblock, configs)
+        except StoreError:
+            # The next sync must not pass for known: the runs would wait for ever.
+            row.checksum = ""
+            raise
         self._report(registration)
         return True
 

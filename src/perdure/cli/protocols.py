@@ -1,4 +1,4 @@
-"""How connections are read and answered: as uvicorn does it, but with a bound on what one of them makes the server keep.
+"""How connections are read and answered: as uvicorn does it, with a bound on what one of them makes the server keep.
 
 Neither uvicorn nor its parser limits the first line of a request, headers, trailers and the lines between chunks, which
 are all kept until the body begins or ends: one connection could take all memory. Bodies are bounded where they are

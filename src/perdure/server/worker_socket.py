@@ -48,7 +48,7 @@ _EARLY = frozenset({Kind.WORKER_HEARTBEAT, Kind.WORKER_REQUEST_EXTEND_LEASE, Kin
 _MAX_EARLY = 8 * 1024 * 1024
 _MAX_APPS = 100
 _MAX_BACKLOG = 100_000
-"""Frames that may wait for a worker: far beyond its calls. One that talks and never listens has as many answers soon."""
+"""Frames that may wait for a worker: far beyond its calls. One that talks and never listens has them soon."""
 _LANGUAGES = {"typescript": "js", "javascript": "js", "python": "py"}
 
 

@@ -266,7 +266,7 @@ async def test_waits_give_what_came() -> None:
         memos = await run.result(timeout=0)
     event = {"name": "t/reply", "data": {"id": "abc"}, "id": "reply-1", "ts": 1_700_000_000_000}
     assert memos == {
-        sha("event"): event,
+        sha("event"): {**event, "user": {}},
         sha("late"): None,
         sha("signal"): {"data": {"signal": "s/1", "data": {"v": 1}}},
         sha("none"): None,
@@ -294,7 +294,8 @@ async def test_invoking_gives_the_result_or_the_error() -> None:
     async with calling(app, config(), config("child")) as node:
         memos = await result_of(node)
     assert memos[sha("good")] == {"data": {"got": 5}}
-    assert memos[sha("bad")]["error"]["message"] == "child boom"
+    error = {"error": "NonRetriableError", "message": "child boom", "name": "E"}
+    assert memos[sha("bad")] == {"error": error}
     assert memos[sha("nobody")]["error"]["message"] == "could not find function with ID: nope-fn"
 
 

@@ -1,4 +1,4 @@
-"""Requests whose heads are large: those that are needed pass, and none takes memory without end."""
+"""What a connection makes the server keep: large heads that are needed pass, and nothing takes memory without end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from perdure.cli.protocols import MAX_HEAD
+from perdure.cli.protocols import MAX_HEAD, BoundedWebSocket
 from tests.support.realtime import connect, frame, token
 from tests.support.sockets import Served, served
 
@@ -81,3 +81,16 @@ async def test_a_token_for_many_topics_opens_a_websocket(server: Served) -> None
     async with connect(server, await token(server, *topics)) as socket:
         await server.http.post(f"/v1/realtime/publish?channel={topics[-1][0]}&topic=status", json=1)
         assert (await frame(socket))["data"] == 1
+
+
+async def test_pings_of_who_reads_no_answers_pile_up_nothing(server: Served) -> None:
+    async with connect(server, await token(server, ("c", "t")), ping_interval=None) as socket:
+        (connection,) = [each for each in server.connections if isinstance(each, BoundedWebSocket)]
+        socket.transport.pause_reading()
+        ping = b"\x89\xfd\0\0\0\0" + b"x" * 125
+        for _ in range(200):
+            socket.transport.write(ping * 1000)
+            while socket.transport.get_write_buffer_size():
+                await asyncio.sleep(0)
+        assert connection.transport.get_write_buffer_size() < 1024 * 1024
+        socket.transport.abort()
