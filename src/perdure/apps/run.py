@@ -30,14 +30,7 @@ from perdure.engine.turn import Decided, Start
 from perdure.model.errors import PerdureError, StoreError, error_object
 from perdure.model.event import Event
 from perdure.model.json import Json, decode, encode
-from perdure.model.ops import (
-    DISCOVERY_REQUEST,
-    RUN_ERROR,
-    STEP_ERROR,
-    STEP_RAW,
-    STEP_RUN,
-    Op,
-)
+from perdure.model.ops import DISCOVERY_REQUEST, RUN_ERROR, STEP_ERROR, STEP_RAW, STEP_RUN, Op
 from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.places import Places
 from perdure.runner.residence import Keeper
@@ -155,8 +148,8 @@ class RemoteRun(RecordedRun):
             self._spawn(self._call(None))
 
     def _no_progress(self) -> HandlerFailure:
-        message = f"The app answered {_MAX_FRUITLESS} times in a row without an operation that was not known already."
-        error = encode({"name": "NoProgress", "message": message})
+        told = f"The app answered {_MAX_FRUITLESS} times in a row without an operation that was not known already."
+        error = encode({"name": "NoProgress", "message": told})
         return HandlerFailure(error, self._attempt, self._decider.clock.now(), False, None)
 
     async def _park(self) -> None:
@@ -398,8 +391,6 @@ def _for_step(url: str, step_id: str) -> str:
     """The URL of a call: the app registered it with `stepId=step`."""
     if step_id == DISCOVERY:
         return url
-    return (
-        url.replace(f"stepId={DISCOVERY}", f"stepId={step_id}")
-        if f"stepId={DISCOVERY}" in url
-        else (f"{url}{'&' if '?' in url else '?'}stepId={step_id}")
-    )
+    if f"stepId={DISCOVERY}" in url:
+        return url.replace(f"stepId={DISCOVERY}", f"stepId={step_id}")
+    return f"{url}{'&' if '?' in url else '?'}stepId={step_id}"

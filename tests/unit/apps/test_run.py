@@ -273,6 +273,14 @@ async def test_waits_give_what_came() -> None:
     }
 
 
+async def test_a_function_invoked_from_outside_is_told_so() -> None:
+    app = RemoteApp(lambda received: reply(received.body["event"]))
+    async with calling(app) as node:
+        event = await (await node.trigger("app-f", {"n": 1})).result(timeout=5)
+    assert event["name"] == "inngest/function.invoked"
+    assert event["data"] == {"n": 1, "_inngest": {"fn_id": "app-f"}}
+
+
 async def test_invoking_gives_the_result_or_the_error() -> None:
     def answer(received: Received) -> Reply:
         if received.call.function_id == "app-child":
