@@ -111,6 +111,6 @@ lock: ## resolve requirements.lock and bench/requirements.lock again (needs uv a
 
 .PHONY: clean
 clean: ## remove environments, caches and build products
-	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules tests/interop/sdk/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules tests/interop/sdk/node_modules tests/interop/sdk/v3/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf .coverage .coverage.* htmlcov
 	find src tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

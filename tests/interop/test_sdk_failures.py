@@ -13,8 +13,8 @@ from tests.support.sdk_apps import SdkApp
 
 pytestmark = pytest.mark.timeout(240)
 
-JS = ("v4", "v3", "v4-worker")
-failures = Scenarios("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "py-worker")
+JS = ("v4", "v3", "v4-worker", "v3-worker")
+failures = Scenarios("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "v3-worker", "py-worker")
 
 
 def _attempts(span: Span) -> list[tuple[str, str]]:

@@ -15,8 +15,8 @@ from tests.support.sdk_apps import SdkApp, eventually
 pytestmark = pytest.mark.timeout(240)
 
 # How starts are limited does not depend on the kind of app, beyond its configuration.
-flow = Scenarios("v4", "v3", "py-fastapi")
-EVERY = ("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "py-worker")
+flow = Scenarios("v4", "v3", "py-fastapi", "py-flask")
+EVERY = ("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "v3-worker", "py-worker")
 
 
 async def _send(app: SdkApp, function: str, *data: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.timeout(240)
 SIGNING_KEY = "0123456789abcdef" * 4
 OLD_KEY = "fedcba9876543210" * 4
 EVENT_KEY = "an-event-key"
+APPS = ("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "v3-worker", "py-worker")
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def _everything_works(app: SdkApp) -> None:
 
 
 async def test_signed_apps_run(fleet: Fleet) -> None:
-    apps = [fleet.process(id, id) for id in ("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "py-worker")]
+    apps = [fleet.process(id, id) for id in APPS]
     for app in apps:
         await app.start(INNGEST_SIGNING_KEY=_prefixed(app.id, SIGNING_KEY))
     await asyncio.gather(*(_everything_works(app) for app in apps))

@@ -11,8 +11,8 @@ from tests.support.sdk_apps import SdkApp
 
 pytestmark = pytest.mark.timeout(240)
 
-JS = ("v4", "v3", "v4-worker")
-steps = Scenarios("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "py-worker")
+JS = ("v4", "v3", "v4-worker", "v3-worker")
+steps = Scenarios("v4", "v3", "py-fastapi", "py-flask", "v4-worker", "v3-worker", "py-worker")
 
 
 # Results.
@@ -56,6 +56,13 @@ async def large_state(app: SdkApp) -> None:
     # Five of them are more than one call carries: the SDK fetches them.
     size = 1_000_000
     assert await app.result("large-state", {"size": size}) == 5 * size
+
+
+@steps
+async def large_event(app: SdkApp) -> None:
+    # It would be in a call twice, as the event and among the events: the SDK fetches it.
+    data = {"text": "x" * 2_500_000}
+    assert (await app.result("plain", data))["data"] == data
 
 
 @steps
@@ -107,7 +114,7 @@ async def race(app: SdkApp) -> None:
     assert after is not None and slow is not None and after < slow
 
 
-@steps.only("py-fastapi", "py-worker")
+@steps.only("py-fastapi", "py-flask", "py-worker")
 async def race_of_python(app: SdkApp) -> None:
     assert await app.result("race", {"key": app.key()}) == "fast"
 
@@ -324,7 +331,7 @@ async def streamed(app: SdkApp) -> None:
     assert (await app.ended(await app.run_of(sent[0]))).output == {"a": {"n": 2}, "b": 3}
 
 
-@steps.only("v4", "py-fastapi")
+@steps.only("v4", "v3", "py-fastapi", "py-flask")
 async def encrypted(app: SdkApp) -> None:
     key = app.key()
     events = [{"name": f"{app.id}-secret/hides", "data": {"key": key, "encrypted": {"word": "sesame"}}}]
@@ -346,10 +353,11 @@ async def defers(app: SdkApp) -> None:
     assert (deferred["key"], deferred["n"]) == (key, 7)
 
 
-@steps.only("v4", "py-fastapi")
+@steps.only("v4", "v3", "py-fastapi", "py-flask")
 async def realtime(app: SdkApp) -> None:
     key = app.key()
-    listener = await app.fleet.app("v4")
+    # Python has no subscriber of its own.
+    listener = app if app.id in JS else await app.fleet.app("v4")
     await listener.ask("/subscribe", {"channel": f"news-{key}", "topics": ["progress"], "key": key})
     assert await app.result("publishes", {"key": key}) == "published"
     wanted = [{"at": "once"}, {"at": "durably"}] if app.id == "v4" else [{"at": "once"}]

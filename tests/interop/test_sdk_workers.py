@@ -11,7 +11,7 @@ import pytest
 from tests.support.sdk_apps import Fleet, SdkApp, eventually, running
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.chaos]
-WORKERS = ["v4-worker", "py-worker"]
+WORKERS = ["v4-worker", "v3-worker", "py-worker"]
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -34,11 +36,13 @@ SDK = ROOT / "tests/interop/sdk"
 PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
     # The program of an app, and the paths that it serves; a worker has none.
     "v4": ("app_v4.mjs", ("/api/inngest", "/api/secret", "/api/streamed")),
-    "v3": ("app_v3.mjs", ("/api/inngest",)),
+    "v3": ("v3/app_v3.mjs", ("/api/inngest", "/api/secret")),
     "v4-worker": ("worker_v4.mjs", ()),
+    "v3-worker": ("v3/worker_v3.mjs", ()),
     "py-fastapi": ("app_fastapi.py", ("/api/inngest", "/api/secret", "/api/streamed")),
-    "py-flask": ("app_flask.py", ("/api/inngest",)),
+    "py-flask": ("app_flask.py", ("/api/inngest", "/secret/api/inngest")),
     "py-worker": ("worker.py", ()),
+    "js-scenarios": ("app_scenarios.mjs", ("/api/inngest",)),
     "py-scenarios": ("app_scenarios.py", ("/api/inngest",)),
 }
 _PATIENCE = 60.0
@@ -182,7 +186,9 @@ class SdkApp:
 
     async def ask(self, path: str, body: Json = None) -> Json:
         """Asks the app for something besides its functions."""
-        async with self._http.post(self.url + path, json=body) as response:
+        # As a file: aiohttp warns of large bodies that are not read from one.
+        content, headers = io.BytesIO(json.dumps(body).encode()), {"content-type": "application/json"}
+        async with self._http.post(self.url + path, data=content, headers=headers) as response:
             answer = await response.json()
         assert response.status == 200, f"{self.id}{path}: {answer}"
         return answer

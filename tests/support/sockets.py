@@ -28,6 +28,11 @@ class Served:
     def ws(self, path: str) -> str:
         return f"ws://{self.address}{path}"
 
+    @property
+    def connections(self) -> list[object]:
+        """What serves the connections that are open."""
+        return list(self._server.server_state.connections)
+
     async def stop(self) -> None:
         """Stops serving, as at a signal; harmless when it has been stopped already."""
         if self._server.started:

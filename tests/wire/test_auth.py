@@ -173,7 +173,8 @@ async def test_refused_requests_are_counted_by_status(locked: Wire) -> None:
         ("localhost.rebound.example", 403),
         ("127.0.0.1.rebound.example:8288", 403),
         ("192.168.1.7:8288", 403),
-        ("0.0.0.0:8288", 403),
+        ("0.0.0.0:8288", 200),
+        ("[::]:8288", 200),
     ],
 )
 async def test_a_server_without_keys_answers_to_local_names_only(host: str, status: int) -> None:
@@ -193,3 +194,51 @@ async def test_without_a_guard_any_name_and_any_key_will_do() -> None:
     async with guarded(Guard()) as wire:
         assert (await wire.http.post("/e/any", json=EVENT)).status_code == 200
         assert (await wire.http.get("/metrics")).status_code == 200
+
+
+RUN = "01M811P18277Y0AMMWSQ8QVTTA"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost.evil.example:8288", "null", "evil"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v0/gql"),
+        ("POST", "/v0/connect/start"),
+        ("POST", f"/v1/checkpoint/{RUN}/async"),
+        ("POST", f"/v1/runs/{RUN}/cancel"),
+        ("POST", "/v1/signals"),
+        ("POST", "/v1/realtime/token"),
+        ("POST", "/v1/realtime/publish?channel=c&topic=t"),
+        ("POST", f"/v2/runs/{RUN}/rerun"),
+        ("POST", "/invoke/wired-plain"),
+        ("GET", "/v1/events"),
+        ("GET", "/metrics"),
+        ("OPTIONS", "/v0/gql"),
+    ],
+)
+async def test_without_keys_pages_of_other_origins_operate_nothing(origin: str, method: str, path: str) -> None:
+    async with guarded(Guard()) as wire:
+        # What a browser sends without a preflight.
+        headers = {"origin": origin, "content-type": "text/plain"}
+        response = await wire.http.request(method, path, headers=headers)
+        assert response.status_code == 403 and "another origin" in response.text
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "http://127.0.0.1", "http://shop.localhost", "http://perdure.example"]
+)
+async def test_without_keys_pages_of_this_machine_may_do_all(origin: str) -> None:
+    async with guarded(Guard()) as wire:
+        response = await wire.http.get("/v1/events", headers={"origin": origin})
+        assert response.status_code == 200 and response.headers["access-control-allow-origin"] == origin
+
+
+async def test_without_keys_any_page_may_send_events(locked: Wire) -> None:
+    page = {"origin": "https://shop.example"}
+    async with guarded(Guard()) as wire:
+        assert (await wire.http.post("/e/any", json=EVENT, headers=page)).status_code == 200
+        assert (await wire.http.get("/health", headers=page)).status_code == 200
+    # With keys, it is the key that counts.
+    authorized = {"authorization": f"Bearer {HASHED}"}
+    assert (await locked.http.get("/v1/events", headers=page | authorized)).status_code == 200

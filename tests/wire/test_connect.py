@@ -12,6 +12,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import ConnectionClosed
@@ -547,3 +548,23 @@ async def test_workers_are_heard_out_and_sent_away_when_the_server_stops(server:
         await stopping
     await server.node.settle()
     assert await server.node.run(run_id).result() == "done"
+
+
+async def test_a_worker_that_talks_and_never_listens_is_cut_off(
+    server: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker_socket, "_MAX_BACKLOG", 3)
+    held = asyncio.Event()
+
+    async def stuck(self: WebSocket, data: bytes) -> None:
+        await held.wait()
+
+    async with connected(server) as worker:
+        # As when its buffers are full.
+        monkeypatch.setattr(WebSocket, "send_bytes", stuck)
+        for _ in range(5):
+            await worker.says(Kind.WORKER_HEARTBEAT)
+        with pytest.raises(ConnectionClosed):
+            await worker.heard()
+        await gone(server)
+    assert "does not take what it is sent" in caplog.text

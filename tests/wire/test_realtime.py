@@ -163,18 +163,6 @@ async def test_an_event_stream_begins_at_once_and_carries_the_frames(server: Ser
         assert piece.endswith(b"\n\n") and piece.count(b"\n") == 2
 
 
-async def test_the_bytes_of_a_response_pass_as_they_are(server: Served) -> None:
-    jwt = await token(server, (RUN, "$stream"))
-    async with event_stream(server, jwt) as events, connect(server, jwt) as socket:
-        assert await anext(events) == b":\n\n"
-        sent = b'event: inngest.stream\ndata: {"data":"h\xc3\xa9"}\n\n'
-        response = await server.http.post(f"/v1/realtime/publish/tee?channel={RUN}", content=sent)
-        assert (response.status_code, response.content) == (200, b"")
-        assert await anext(events) == sent
-        assert await socket.recv() == sent
-    assert (await server.http.post("/v1/realtime/publish/tee", content=b"x")).status_code == 400
-
-
 # Publishing.
 
 

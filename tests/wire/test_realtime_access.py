@@ -184,3 +184,14 @@ async def test_handshakes_are_counted(server: Served) -> None:
     while 'perdure_http_requests_total{area="/v1",method="GET",status="101"} 1.0' not in exposed:
         exposed = (await server.http.get("/metrics")).text
     assert 'perdure_http_requests_total{area="/v1",method="GET",status="401"} 1.0' in exposed
+
+
+async def test_without_keys_pages_of_any_origin_listen_with_a_token_and_are_no_workers(server: Served) -> None:
+    page = Origin("https://shop.example")
+    async with connect(server, await token(server, ("c", "t")), origin=page) as socket:
+        await server.http.post("/v1/realtime/publish?channel=c&topic=t", json=1)
+        assert (await frame(socket))["data"] == 1
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect_socket(server.ws("/v0/connect"), proxy=None, origin=page):
+            pass
+    assert refused.value.response.status_code == 403

@@ -347,6 +347,12 @@ async def test_metadata_is_shown_in_the_trace(wire: Wire) -> None:
     assert root["children"][0]["children"][0]["metadata"][0]["kind"] == "userland.attempt"
     await attach(note("userland.x", "delete", a=None), note("userland.y", "set", only=1))
     assert [each["values"] for each in (await spans())["metadata"]] == [{"b": "two"}, {"only": "1"}]
+    await attach({**note("userland.z", of="run"), "scope": "run"}, step_id="try")
+    assert [each["values"] for each in (await spans())["metadata"]] == [{"b": "two"}, {"only": "1"}, {"of": "run"}]
+    nowhere = {"target": {"step_id": "no such step"}, "metadata": [note("userland.x", a=1)]}
+    response = await wire.http.post(f"/v1/runs/{run_id}/metadata", json=nowhere)
+    # SDKs hand this text on to those who score a step.
+    assert (response.status_code, response.json()["error"]) == (404, "Unable to find metadata target")
 
 
 @pytest.mark.parametrize(
@@ -375,7 +381,7 @@ async def test_the_metadata_of_a_run_is_limited(wire: Wire) -> None:
         (
             await wire.http.post(
                 f"/v1/runs/{run_id}/metadata",
-                json={"target": {"step_id": f"s{n}"}, "metadata": [note("k", x="x" * 65_000)]},
+                json={"target": {"span_id": f"s{n}"}, "metadata": [note("k", x="x" * 65_000)]},
             )
         ).status_code
         for n in range(17)

@@ -679,8 +679,45 @@ async def test_in_production_only_signed_requests_are_answered(server: FakeServe
         assert (await server.http.get(PATH, headers=expired)).status_code == 401
         told = (await server.http.get(PATH, headers={"x-inngest-signature": key.sign(b"", NOW)})).json()
     assert told["authentication_succeeded"] is True and told["app_id"] == "shop" and told["mode"] == "cloud"
-    assert told["signing_key_hash"] == key.bearer.removeprefix("signkey-prod-")
+    assert told["signing_key_hash"] == key.bearer.removeprefix("signkey-prod-")[:12]
     assert "my-key" not in str(told) and "00ff00ff" not in str(told)
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "PUT", "GET", "POST"])
+async def test_nothing_is_signed_for_a_caller_that_did_not_sign(server: FakeServer, method: str) -> None:
+    # A signed answer could be sent back as the signed body of a request.
+    async with serving(plain_app(), server, signing_key=KEY):
+        answer = await server.http.request(method, PATH)
+        assert "x-inngest-signature" not in answer.headers
+    async with serving(plain_app(), server, signing_key=KEY, base_url="http://127.0.0.1:9"):
+        answer = await server.http.request(method, PATH)
+        assert "x-inngest-signature" not in answer.headers
+
+
+async def test_no_hash_of_a_key_is_told_to_a_caller_that_did_not_sign(server: FakeServer) -> None:
+    # Keys of production are often in the environment of an app in development.
+    async with serving(plain_app(), server, signing_key=KEY, event_key="my-key", is_dev=True):
+        answer = await server.http.put(PATH, headers={"x-inngest-sync-kind": "in_band"})
+    told = answer.json()["inspection"]
+    assert answer.status_code == 200 and told["has_signing_key"] is True
+    assert not any("hash" in name for name in told)
+    assert SigningKey.parse(KEY).bearer.removeprefix("signkey-prod-")[:12] not in answer.text
+
+
+async def test_a_large_body_is_not_written_anew_for_anybody(server: FakeServer) -> None:
+    key = SigningKey.parse(KEY)
+    async with serving(plain_app(), server, signing_key=KEY):
+        text = "x" * 1024 * 1024
+        sent = {"event": {"name": "t/start", "data": text}, "ctx": {"run_id": RUN_ID}, "steps": {}, "version": 2}
+        headers = {"x-inngest-signature": key.sign(canonical(sent), NOW)}
+        answer = await server.http.post(f"{PATH}?fnId=shop-f&stepId=step", json=sent, headers=headers)
+    assert answer.status_code == 401
+
+
+async def test_a_host_that_is_none_is_refused(server: FakeServer) -> None:
+    async with serving(plain_app(), server, signing_key=KEY):
+        answer = await server.http.put(PATH, headers={"host": "["})
+    assert answer.status_code == 400 and "Host" in answer.json()["message"] and not server.registered
 
 
 async def test_a_body_that_was_written_anew_on_its_way_is_still_signed(server: FakeServer) -> None:

@@ -23,7 +23,7 @@ from perdure.apps.connections import ConnectionState, Worker
 from perdure.apps.transport import Call, CallError, Reply
 from perdure.model.ids import make_ulid
 from perdure.model.json import encode as encode_json
-from perdure.model.limits import SECOND
+from perdure.model.limits import MAX_CALL, SECOND
 from perdure.runner.clock import Clock, Timer
 from perdure.wire.connect import ExecutorRequest, Kind, frame
 from perdure.wire.identity import ACCOUNT_ID, ENVIRONMENT_ID, uuid_of
@@ -58,6 +58,7 @@ class _Request:
         self.worker: Worker | None = None
         self.acknowledged = False
         self.since = now
+        self.ends_at = now + MAX_CALL
         self.lease_until = 0
         self.timer: Timer | None = None
 
@@ -110,7 +111,8 @@ class Dispatch:
         if not self.hold(worker, request_id):
             return None
         request = self._requests[request_id]
-        request.lease_until = self._clock.now() + self._waits.lease
+        # Never beyond the longest that any call may take.
+        request.lease_until = min(self._clock.now() + self._waits.lease, request.ends_at)
         self._arm(request)
         return self._lease_id(request)
 

@@ -10,7 +10,7 @@ from its start ("discovery") so that it finds its next steps. Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -110,7 +110,7 @@ class Plan:
             return
         self._aborts.add(op.id)
         target = (op.opts or {}).get("target_hashed_id")
-        if target in self.defers:
+        if isinstance(target, str) and target in self.defers:
             self.defers[target] = False
 
     def due(self, step_id: str, attempt: int) -> None:
@@ -145,13 +145,10 @@ class Plan:
         """Whether the app may execute a step that it comes upon: not beside others that are open."""
         return not any(self._holding())
 
-    def stands(self, requests: Container[str]) -> bool:
-        """Whether nothing that is open, and no discovery to come, will bring the run on. `requests` has the ids of the
-        steps whose requests are known."""
-        return not self._discover and all(
-            entry.status == StepStatus.DUE and (entry.in_place or (entry.op in GATEWAYS and entry.id not in requests))
-            for entry in self._open.values()
-        )
+    @property
+    def waits(self) -> bool:
+        """Whether a step will be decided, or due, without anything being called. Else the run must not park."""
+        return any(entry.status != StepStatus.DUE for entry in self._open.values())
 
     @property
     def open_ids(self) -> list[str]:

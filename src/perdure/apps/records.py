@@ -7,6 +7,7 @@ calls the app stands on this (`RemoteRun`).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import abstractmethod
 from functools import partial
@@ -55,13 +56,17 @@ _MAX_KEPT: Final = 256 * 1024
 
 
 class OpenCall(msgspec.Struct):
-    """A call that awaits its answer. `step_id` is None for a discovery; `progressed`: the run got on meanwhile."""
+    """A call that awaits its answer. `step_id` is None for a discovery; `progressed`: the run got on meanwhile.
+
+    What is said under one call is recorded in `turn`: a checkpoint that is sent twice is not recorded twice.
+    """
 
     request_id: str
     step_id: str | None
     attempt: int
     started_at: int
     progressed: bool = False
+    turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
 
 class RecordedRun(Residence):
@@ -73,6 +78,7 @@ class RecordedRun(Residence):
         self._calls: dict[str, OpenCall] = {}
         self._committing = 0
         self._fruitless = 0
+        self._asked = False
         self._chosen: int | None = None
         self._requests: dict[str, dict[str, Json]] = {}
         self._sleeps: dict[str, int] = {}
@@ -132,6 +138,7 @@ class RecordedRun(Residence):
         """The run got on: its function's attempts count anew (C.6)."""
         self._attempt = 0
         self._fruitless = 0
+        self._asked = False
         for call in self._calls.values():
             call.progressed = True
 
@@ -143,13 +150,15 @@ class RecordedRun(Residence):
         for op in ops:
             if op.op in (NONE, DISCOVERY_REQUEST) or op.op in ENDS:
                 continue
-            if op.op in GATEWAYS:
-                self._requests[op.id] = op.opts or {}
-                op.opts = redacted(op.opts or {})
             entry = self.plan.entries.get(op.id)
+            if op.op in GATEWAYS:
+                if entry is None or entry.open:
+                    self._requests[op.id] = op.opts or {}
+                op.opts = redacted(op.opts or {})
             known = entry is not None or self.plan.knows_defer(op.id)
             if op.op in _OUTCOMES:
-                known = entry is not None and not entry.open
+                # What is waited for has a pause or a timer, which decides it: it is not the app's to tell.
+                known = entry is not None and (not entry.open or entry.status == StepStatus.WAITING)
             if not known:
                 new.setdefault(op.id, op)
         return list(new.values())
@@ -226,11 +235,13 @@ class RecordedRun(Residence):
     def _took(self, op: Op, status: StepStatus, data: bytes) -> None:
         if op.id not in self.plan.entries:
             self.plan.add(Entry(op.id, op.op, op.name, StepStatus.DUE, op.attempt, _races(op)))
+        self._requests.pop(op.id, None)
         self._progressed()
         self.plan.decided(op.id, status, data)
 
     def _opened(self, op: Op) -> None:
         plan = self.plan
+        self._fruitless = 0
         status = StepStatus.WAITING
         if op.op == STEP_ERROR:
             attempt = "run %s of %s: attempt %d of step %r failed"

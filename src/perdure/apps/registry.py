@@ -24,7 +24,7 @@ from perdure.apps.settings import Polling
 from perdure.engine import apps, intake, reads
 from perdure.engine.catalogue import Catalogue, CompiledFunction, compile_function
 from perdure.model.config import FunctionConfig, encode_config
-from perdure.model.errors import ConfigError
+from perdure.model.errors import ConfigError, StoreError
 from perdure.model.records import AppMethod, AppRow
 from perdure.runner.residence import Code
 from perdure.runner.runner import Runner
@@ -33,6 +33,8 @@ from perdure.wire.registration import INVALID_FUNCTION, Registration, Registrati
 _log = logging.getLogger("perdure.apps")
 
 _DENIED: Final = "sdk_version_denied"
+_SHOWN: Final = 2000
+"""How much is kept of what is wrong with a registration (characters): an app may be wrong at length."""
 _CVE: Final = "CVE-2026-42047"
 
 
@@ -152,7 +154,12 @@ class Registry:
         self._runner.drop(before - {config.id for config in configs})
         self._make_callable(configs)
         # What was blocked under the old limits, or waited for its code, competes under the new ones.
-        await self._decider.decide(intake.unblock, configs)
+        try:
+            await self._decider.decide(intake.unblock, configs)
+        except StoreError:
+            # The next sync must not pass for known: the runs would wait for ever.
+            row.checksum = ""
+            raise
         self._report(registration)
         return True
 
@@ -226,13 +233,14 @@ class Registry:
         elif str(error) != self._last_refusal:
             # Who polls is refused again and again.
             self._last_refusal = str(error)
-            _log.warning("the registration of %s was refused: %s", app_id or url or "an app", error)
+            _log.warning("the registration of %s was refused: %s", app_id or url or "an app", str(error)[:_SHOWN])
         self._tell(Heard(app_id, url, "", code, str(error)))
 
     # Errors of syncs.
 
     async def failed(self, name: str, code: str, message: str) -> None:
         """Notes why an app, or an awaited one, could not be synced. The log is told when that changes."""
+        message = message[:_SHOWN]
         row = self.find(name)
         if row is not None and (row.error, row.message) != (code, message):
             _log.warning("%s", message if row.id == row.url else f"app {row.id}: {message}")

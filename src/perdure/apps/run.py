@@ -30,14 +30,7 @@ from perdure.engine.turn import Decided, Start
 from perdure.model.errors import PerdureError, StoreError, error_object
 from perdure.model.event import Event
 from perdure.model.json import Json, decode, encode
-from perdure.model.ops import (
-    DISCOVERY_REQUEST,
-    RUN_ERROR,
-    STEP_ERROR,
-    STEP_RAW,
-    STEP_RUN,
-    Op,
-)
+from perdure.model.ops import DISCOVERY_REQUEST, RUN_ERROR, STEP_ERROR, STEP_RAW, STEP_RUN, Op
 from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.places import Places
 from perdure.runner.residence import Keeper
@@ -49,7 +42,7 @@ _log = logging.getLogger("perdure.apps")
 _CHECKPOINTED: Final = frozenset({STEP_RUN, STEP_RAW}) | DEFERS
 """A step that is planned in a checkpoint has begun, in the call that is open: it must not be called for as well."""
 _MAX_FRUITLESS: Final = 50
-"""How often in a row an app may be called without anything coming of it."""
+"""How often in a row a function may be called from its start without anything coming of it."""
 
 
 class StaleCallError(PerdureError):
@@ -115,14 +108,25 @@ class RemoteRun(RecordedRun):
             if not (self._calls or self._busy or self._committing):
                 self._drop()
             return
-        if self._failure is not None:
-            if not (self._calls or self._busy or self._committing):
-                self._spawn(self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts))
+        if self._failure is None:
+            self._begin_what_is_due(self._plan)
+            if self._stands and not self._plan.waits and self._failure is None:
+                # The app was called, and nothing that is open will bring the run on: it must not park.
+                self._plan.ask()
+                self._begin_what_is_due(self._plan)
+        if not self._stands:
             return
-        self._begin_what_is_due(self._plan)
-        if not (self._busy or self._discovering or self._committing or self._parking):
+        if self._failure is not None:
+            self.ending = True
+            self._spawn(self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts))
+        elif not self._parking:
             self._parking = True
             self._spawn(self._park())
+
+    @property
+    def _stands(self) -> bool:
+        """Whether nothing is under way."""
+        return not (self._calls or self._busy or self._discovering or self._committing)
 
     def _begin_what_is_due(self, plan: Plan) -> None:
         for entry in plan.to_call():
@@ -131,15 +135,26 @@ class RemoteRun(RecordedRun):
                 self._spawn(self._call(entry))
         for entry in plan.to_perform():
             if entry.id not in self._requests:
-                # After a restart: what to request was not kept, for it may hold a secret. The app says it again.
-                if not self._discovering:
+                # After a restart: what to request was not kept, for it may hold a secret. The app says it again, if
+                # it still wants it: it is asked once, until the run gets on.
+                if not (self._discovering or self._asked):
+                    self._asked = True
                     plan.ask()
             elif entry.id not in self._busy:
                 self._busy.add(entry.id)
                 self._spawn(self._perform(entry))
         if plan.wants_discovery and not self._discovering:
+            self._fruitless += 1
+            if self._fruitless > _MAX_FRUITLESS:
+                self._failure = self._no_progress()
+                return
             self._discovering = True
             self._spawn(self._call(None))
+
+    def _no_progress(self) -> HandlerFailure:
+        told = f"The app answered {_MAX_FRUITLESS} times in a row without an operation that was not known already."
+        error = encode({"name": "NoProgress", "message": told})
+        return HandlerFailure(error, self._attempt, self._decider.clock.now(), False, None)
 
     async def _park(self) -> None:
         lease = self.lease
@@ -199,8 +214,9 @@ class RemoteRun(RecordedRun):
                 if self._places is not None:
                     self._places.leave(self.lease)
             self._calls.pop(call.request_id, None)
-            if not self._over():
-                await self._take(call, result)
+            async with call.turn:
+                if not self._over():
+                    await self._take(call, result)
         except CallError:
             # Nobody was there to be called: no attempt was made. The run goes back, and waits until somebody is.
             self._draining = True
@@ -320,24 +336,35 @@ class RemoteRun(RecordedRun):
         What was recorded already is passed by. Raises `StaleCallError` when the call is no longer open, `StoreError`.
         """
         call = self._calls.get(request_id)
-        if call is None or self._over():
-            raise StaleCallError(f"request {request_id} is not being answered any more: its work was given out again")
-        outcomes = [op for op in ops if op.op in _CHECKPOINTED]
+        if call is not None:
+            async with call.turn:
+                if self._calls.get(request_id) is call and not self._over():
+                    await self._take_checkpoint(call, [op for op in ops if op.op in _CHECKPOINTED])
+                    return
+        raise StaleCallError(f"request {request_id} is not being answered any more: its work was given out again")
+
+    async def _take_checkpoint(self, call: OpenCall, outcomes: list[Op]) -> None:
         for op in outcomes:
             op.attempt = call.attempt
-        await self._record(self._sift(outcomes))
-        if self._over():
-            raise StaleCallError(f"request {request_id} lost its lease, or its run has ended")
+        try:
+            await self._record(self._sift(outcomes))
+        finally:
+            lost = self._over()
+            # Its call may have ended meanwhile: then the run waited for this.
+            self._advance()
+        if lost:
+            raise StaleCallError(f"request {call.request_id} lost its lease, or its run has ended")
         call.progressed = call.progressed or bool(outcomes)
 
     async def _reported(self, call: OpenCall, ops: list[Op]) -> None:
         end = next((op for op in ops if op.op in ENDS), None)
         for op in ops:
             op.attempt = call.attempt
-            if op.op == DISCOVERY_REQUEST:
-                self.plan.ask()
+        asks = any(op.op == DISCOVERY_REQUEST for op in ops)
+        if asks:
+            self.plan.ask()
         found = self._sift(ops)
-        await self._record(found, alone=end is None)
+        await self._record(found, alone=end is None and not asks)
         if self._over():
             return
         if end is not None and end.op == RUN_ERROR:
@@ -347,8 +374,6 @@ class RemoteRun(RecordedRun):
             await self._complete(end)
         elif call.step_id is not None:
             await self._not_told(call, call.step_id)
-        elif self.plan.stands(self._requests):
-            self._again(call)
 
     async def _not_told(self, call: OpenCall, step_id: str) -> None:
         """The app was called for a step: if it did not say what became of it, that attempt has failed."""
@@ -365,24 +390,11 @@ class RemoteRun(RecordedRun):
         else:
             await self._finish(output)
 
-    def _again(self, call: OpenCall) -> None:
-        """The app was called and nothing came of it, and nothing is open that could bring it on."""
-        self._fruitless += 1
-        if self._fruitless < _MAX_FRUITLESS:
-            self.plan.ask()
-            return
-        message = f"The app answered {self._fruitless} times in a row without an operation that was not known already."
-        self._failure = HandlerFailure(
-            encode({"name": "NoProgress", "message": message}), call.attempt, call.started_at, False, None
-        )
-
 
 def _for_step(url: str, step_id: str) -> str:
     """The URL of a call: the app registered it with `stepId=step`."""
     if step_id == DISCOVERY:
         return url
-    return (
-        url.replace(f"stepId={DISCOVERY}", f"stepId={step_id}")
-        if f"stepId={DISCOVERY}" in url
-        else (f"{url}{'&' if '?' in url else '?'}stepId={step_id}")
-    )
+    if f"stepId={DISCOVERY}" in url:
+        return url.replace(f"stepId={DISCOVERY}", f"stepId={step_id}")
+    return f"{url}{'&' if '?' in url else '?'}stepId={step_id}"

@@ -6,20 +6,27 @@ import ipaddress
 
 import click
 
-from perdure.cli.polling import polling, polling_options
+from perdure.cli.polling import polling, polling_options, variables
 
 
 @click.command("dev")
 @click.argument("apps", nargs=-1, metavar="[MODULE:APP]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "-p", "--port", default=8288, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+    "-p",
+    "--port",
+    default=8288,
+    show_default=True,
+    envvar=variables("--port"),
+    type=click.IntRange(0, 65535),
+    help="Port; 0 takes a free one.",
 )
 @click.option("--db", default="perdure.db", show_default=True, help="Database file, or :memory:.")
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Import changed code at once.")
 @click.option(
     "--retry-interval",
     type=click.FloatRange(min=0, min_open=True),
+    envvar=variables("--retry-interval"),
     metavar="SECONDS",
     help="Wait this long before every retry, instead of the backoff table.",
 )
@@ -27,7 +34,12 @@ from perdure.cli.polling import polling, polling_options
 @click.option("--signing-key", metavar="KEY", help="Ask for this key of the API, hex.")
 @click.option("--signing-key-fallback", metavar="KEY", help="Signing key that is accepted too.")
 @click.option("--allow-insecure-host", is_flag=True, help="Listen where other machines can reach it, without keys.")
-@click.option("--no-discovery", is_flag=True, help="Do not look for apps on the usual ports of this machine.")
+@click.option(
+    "--no-discovery",
+    is_flag=True,
+    envvar=variables("--no-discovery"),
+    help="Do not look for apps on the usual ports of this machine.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Log one JSON object a line, on standard error.")
 @polling_options(5)
 def command(

@@ -32,6 +32,7 @@ from perdure.apps.settings import Polling
 from perdure.cli.functions import triggers_text
 from perdure.cli.loading import load_apps
 from perdure.cli.logs import LogFormat, configure, tell
+from perdure.cli.protocols import BoundedHttp, BoundedWebSocket
 from perdure.cli.reloading import Reloader
 from perdure.embedding import NodeOptions, make_node
 from perdure.model.config import EventTrigger
@@ -153,7 +154,8 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         lifespan="off",
-        ws="websockets-sansio",
+        http=BoundedHttp,
+        ws=BoundedWebSocket,
         ws_max_size=_MAX_FRAME,
         ws_ping_interval=_PING_EVERY,
         # What many listeners hear would be compressed for each of them.

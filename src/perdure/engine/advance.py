@@ -113,13 +113,13 @@ def record(lease: Lease, run_id: str, seq: int, op: Op, version: int | None = No
 
     `version` is the protocol's version that the run's app has just chosen.
     """
-    if version is not None:
-        yield ChooseVersion(version, run_id)
     opts = encode(op.opts) if op.opts else None
     data = op.data or NULL
     changed: int = yield RecordStep(
         run_id, op.id, op.name, seq, op.attempt, op.started_at, op.ended_at, data, opts, lease.node, lease.token
     )
+    if changed and version is not None:
+        yield ChooseVersion(version, run_id)
     return changed != 0
 
 

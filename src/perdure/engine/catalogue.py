@@ -12,6 +12,7 @@ from perdure import expressions
 from perdure.expressions import Expression, ExpressionError
 from perdure.model.config import Concurrency, Cron, EventTrigger, FunctionConfig, millis
 from perdure.model.cron import CronError, CronSpec, parse_cron
+from perdure.model.durations import parse_instant
 from perdure.model.errors import ConfigError
 from perdure.model.event import candidate_names
 
@@ -30,12 +31,17 @@ class CronTrigger:
 class CancelRule:
     """A compiled cancel_on rule."""
 
-    __slots__ = ("event", "expression", "timeout")
+    __slots__ = ("_timeout", "_until", "event", "expression")
 
-    def __init__(self, event: str, source: str | None, timeout: int | None) -> None:
+    def __init__(self, event: str, source: str | None, timeout: int | None, until: int | None = None) -> None:
         self.event = event
         self.expression = expressions.compile(source) if source else None
-        self.timeout = timeout
+        self._timeout = timeout
+        self._until = until
+
+    def span(self, now: int) -> int | None:
+        """How long it holds for a run that begins now (ms): None for ever, and nothing below 1."""
+        return self._timeout if self._until is None else self._until - now
 
 
 class CompiledFunction:
@@ -80,6 +86,7 @@ class CompiledFunction:
                 rule.event,
                 expressions.match_expression(rule.match) if rule.match else rule.if_,
                 millis(rule.timeout),
+                None if rule.until is None else parse_instant(rule.until),
             )
             for rule in config.cancel_on
         ]

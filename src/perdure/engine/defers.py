@@ -60,9 +60,10 @@ def abortable(steps: Iterable[Step]) -> dict[str, bool]:
 def record(turn: Turn, run: Run, seq: int, op: Op) -> Decision[str | None]:
     """Keeps what a DeferAdd or DeferAbort asks for; why not, where it is rejected: a warning to log."""
     known = yield from reads.defers_of(run.id)
-    rejected = (
-        (yield from _abort(turn, op, known)) if op.op == DEFER_ABORT else (yield from _add(turn, run, seq, op, known))
-    )
+    if op.op == DEFER_ABORT:
+        yield from _abort(turn, op, known)
+        return None
+    rejected = yield from _add(turn, run, seq, op, known)
     return None if rejected is None else f"defer {op.name!r} is rejected: {rejected}"
 
 
@@ -104,12 +105,11 @@ def _add(turn: Turn, run: Run, seq: int, op: Op, known: list[Step]) -> Decision[
     return None
 
 
-def _abort(turn: Turn, op: Op, known: list[Step]) -> Decision[str | None]:
+def _abort(turn: Turn, op: Op, known: list[Step]) -> Decision[None]:
     target = (op.opts or {}).get("target_hashed_id")
     step = next((step for step in known if step.id == f"{_PREFIX}{target}"), None)
-    if step is None:
-        return f"the run has no defer {target!r} to abort"
-    if step.status == _LIVE:
+    # SDKs do not report a defer that is aborted before it was reported, only its abortion: then there is none.
+    if step is not None and step.status == _LIVE:
         slug = msgspec.json.decode(step.opts or b'{"fn_slug":""}', type=_Kept).fn_slug
         error = msgspec.json.encode(ErrorInfo("DeferAbortedError", "the run aborted it"))
         # Its input goes, and counts no longer.
@@ -117,7 +117,6 @@ def _abort(turn: Turn, op: Op, known: list[Step]) -> Decision[str | None]:
             step.run_id, step.id, step.op, step.name, _OVER, step.seq, 0, step.queued_at, step.started_at, turn.now,
             error, encode({"fn_slug": slug}),
         )  # fmt: skip
-    return None
 
 
 def _row(

@@ -126,13 +126,18 @@ def fail_attempt(turn: Turn, lease: Lease, run: Run, failure: HandlerFailure, ma
     return True
 
 
-def hand_back(turn: Turn, lease: Lease) -> Decision[None]:
-    """Returns a run undone: it is ready for whoever claims next."""
+def hand_back(turn: Turn, lease: Lease, pause: int = 0) -> Decision[None]:
+    """Returns a run undone: it is ready for whoever claims next, after a pause (ms) if there is to be one."""
     job = yield from reads.leased_job(lease)
-    if job is not None:
+    if job is None:
+        return
+    if pause:
+        yield RetryJob(turn.now + pause, job.attempt, job.id)
+        turn.effects.append(Due(turn.now + pause))
+    else:
         yield ReadyJob(job.id)
-        yield from free_slots(turn, job, ended=False)
         turn.effects.append(Backlog())
+    yield from free_slots(turn, job, ended=False)
 
 
 def renew(turn: Turn, node: str, lifetime: int) -> Decision[None]:

@@ -42,7 +42,7 @@ def end_run(
     if job is not None and job.keys is not None:
         yield from free_slots(turn, job, ended=True)
     if run.parent is not None:
-        yield from _answer_parent(turn, run.parent, status, output)
+        yield from _answer_parent(turn, run.parent, status, output, cause)
     yield from _emit(turn, run, status, output, cause)
     if status != RunStatus.CANCELLED:
         yield from defers.emit(turn, run)
@@ -65,17 +65,18 @@ def end_plain_run(turn: Turn, lease: Lease, run: Run, output: bytes) -> Decision
     return True
 
 
-def _answer_parent(turn: Turn, parent: str, status: RunStatus, output: bytes) -> Decision[None]:
+def _answer_parent(turn: Turn, parent: str, status: RunStatus, output: bytes, cause: str | None) -> Decision[None]:
     pause = yield from reads.pause_by_id(parent)
     if pause is None:
         return
     if status == RunStatus.COMPLETED:
         yield from resume(turn, pause, output)
     elif status == RunStatus.FAILED:
-        yield from resume(turn, pause, encode(error_object(decode(output))), failed=True)
+        error = error_object(decode(output))
+        yield from resume(turn, pause, encode({"error": cause, **error} if cause is not None else error), failed=True)
     else:
-        error = ErrorInfo("InvokeCancelledError", "The invoked function was cancelled before it ended")
-        yield from resume(turn, pause, msgspec.json.encode(error), failed=True)
+        info = ErrorInfo("InvokeCancelledError", "The invoked function was cancelled before it ended")
+        yield from resume(turn, pause, msgspec.json.encode(info), failed=True)
 
 
 def _emit(turn: Turn, run: Run, status: RunStatus, output: bytes, cause: str | None = None) -> Decision[None]:

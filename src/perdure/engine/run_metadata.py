@@ -52,11 +52,11 @@ class Rejected(msgspec.Struct, frozen=True):
     message: str
 
 
-def attach_to_step(turn: Turn, run_id: str, step_id: str, notes: list[Note]) -> Decision[Rejected | None]:
+def attach_to_step(turn: Turn, run_id: str, target: str, notes: list[Note]) -> Decision[Rejected | None]:
     """As `attach`, to a step by its hash: it must have been reported, so that nothing is kept that nobody will see."""
-    if (yield from reads.run_by_id(run_id)) is not None and (yield from reads.step_by_id(run_id, step_id)) is None:
+    if (yield from reads.run_by_id(run_id)) is not None and (yield from reads.step_by_id(run_id, target)) is None:
         return Rejected("no_target", "Unable to find metadata target")
-    return (yield from attach(turn, run_id, step_id, notes))
+    return (yield from attach(turn, run_id, target, notes))
 
 
 def attach(turn: Turn, run_id: str, target: str, notes: list[Note]) -> Decision[Rejected | None]:

@@ -224,11 +224,10 @@ def _watch(turn: Turn, function: CompiledFunction, run: Run, scope: dict[str, Js
     """Registers what may cancel the run."""
     for index, rule in enumerate(function.cancels):
         condition = narrow(rule.expression, scope["event"], turn.now) if rule.expression else None
-        if condition is not None and condition.constant is False:
+        span = rule.span(turn.now)
+        if (condition is not None and condition.constant is False) or (span is not None and span <= 0):
             continue
-        yield from open_pause(
-            turn, run.id, f"@cancel{index}", "cancel", rule.event, timeout=rule.timeout, condition=condition
-        )
+        yield from open_pause(turn, run.id, f"@cancel{index}", "cancel", rule.event, timeout=span, condition=condition)
 
 
 def _idempotency_keys(turn: Turn, function: CompiledFunction, stored: StoredEvent, scope: dict[str, Json]) -> list[str]:

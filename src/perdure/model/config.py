@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from perdure.model.durations import DurationError, parse_duration
+from perdure.model.durations import DurationError, InstantError, parse_duration, parse_instant
 from perdure.model.errors import ConfigError
 from perdure.model.limits import (
     DAY,
@@ -65,6 +65,20 @@ def _duration(
     if high is not None and millis > high:
         most = f"{high // HOUR}h" if high >= HOUR else f"{high // MINUTE}m"
         return [f"{name}: must be at most {most}, got {value!r}"]
+    return []
+
+
+def _instant(owner: msgspec.Struct, name: str) -> list[str]:
+    """Checks a field that is a point in time."""
+    value: object = getattr(owner, name)
+    if value is None:
+        return []
+    if not isinstance(value, str):
+        return [f"{name}: must be a text such as 2026-11-22T10:00:00Z, got {value!r}"]
+    try:
+        parse_instant(value)
+    except InstantError as error:
+        return [f"{name}: {error}"]
     return []
 
 
@@ -232,19 +246,23 @@ class Singleton(msgspec.Struct, frozen=True, omit_defaults=True):
 class CancelOn(msgspec.Struct, frozen=True, omit_defaults=True):
     """Cancels a run when an event comes that satisfies `if_`, or whose `match` path equals the trigger's.
 
-    `if_` sees the trigger event as `event` and the new one as `async`. After `timeout` the rule ends.
+    `if_` sees the trigger event as `event` and the new one as `async`. The rule ends after `timeout`, or at `until`,
+    an RFC 3339 time.
     """
 
     event: str
     if_: str | None = None
     match: str | None = None
     timeout: Duration | None = None
+    until: str | None = None
 
     def __post_init__(self) -> None:
-        problems = _duration(self, "timeout") + _text(self, "if_", "match")
+        problems = _duration(self, "timeout") + _text(self, "if_", "match") + _instant(self, "until")
         problems += _event_name(self.event)
         if self.if_ and self.match:
             problems.append("match: give either if_ or match, not both")
+        if self.timeout is not None and self.until is not None:
+            problems.append("until: give either timeout or until, not both")
         _check("cancel_on", problems)
 
 

@@ -118,6 +118,10 @@ class Operations:
         now, internal_id = self.clock.now(), self.decider.ids()
         event = parse_event({**body, "name": "invoked"}, now=now, internal_id=internal_id).event
         event.name = FUNCTION_INVOKED
+        function = self.catalogue.get(function_id)
+        if function is not None and function.config.url is not None:
+            # Apps on other servers are told so by every server of the protocol (A.1).
+            event.data = {**event.data, "_inngest": {"fn_id": function_id}}
         stored = StoredEvent(internal_id, event, now, internal=True)
         invoked = await self.decider.decide(intake.invoke, function_id, stored)
         if invoked is None:

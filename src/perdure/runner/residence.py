@@ -4,7 +4,8 @@ A `Code` is how a function is run: its handler in this process, or calls of an a
 `Residence` for a run that this node was leased; the residence drives the run, and tells its `Keeper` when it parks
 and when it is over. Whatever is lost here is in the store. Invariants:
 - nothing is recorded without the lease, and what is refused as stale ends the residence at once;
-- the store refusing, or a defect, hands the run back: another residence goes on from what is recorded.
+- the store refusing, or a defect, hands the run back: another residence goes on from what is recorded. After a defect
+  that is not at once, or one that comes back would be met again and again without a pause.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ class Code(Protocol):
 
 
 class Residence(ABC):
-    """One run in residence. `lease` is None while it is parked, `wakes_at` (ms) is when it wakes, if that is known."""
+    """One run in residence. `lease` is None while it is parked, `wakes_at` (ms) is when it wakes, if that is known.
+
+    `defective`: it ended with an exception that nobody expected.
+    """
 
     def __init__(self, keeper: Keeper, code: Code, start: Start, compiled: CompiledFunction) -> None:
         self.run_id = start.run_id
@@ -78,6 +82,7 @@ class Residence(ABC):
         self.lease: Lease | None = start.lease
         self.wakes_at: int | None = None
         self.ending = False
+        self.defective = False
         self.stale = False
         self._keeper = keeper
         self._decider = keeper.decider
@@ -184,4 +189,5 @@ class Residence(ABC):
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("run %s of %s is handed back", self.run_id, self.code.id, exc_info=task.exception())
+            self.defective = True
             self._drop()

@@ -44,12 +44,13 @@ _STAY = 10_000
 _LIFETIME = 15_000
 _FOREVER = 1 << 60
 _PAUSE_AFTER_ERROR = 1.0
+_PAUSE_AFTER_DEFECT = 10_000
+"""How long a run is left alone whose residence met a defect (ms)."""
 
 
 class Runner:
-    """Runs the functions of this process. `max_active` runs execute at once, `max_parked` wait without replay.
-
-    `max_per_app` is how many runs of each app on another server execute at once, besides.
+    """Runs the functions of this process. `max_active` runs execute at once, `max_parked` wait without replay; besides,
+    `max_per_app` runs of each app on another server execute at once.
 
     `threads` bounds the worker threads of plain functions, made as needed. It must exceed what plain handlers can
     hold at once (`max_active + max_parked`), or their steps would wait for threads that never come free.
@@ -84,6 +85,7 @@ class Runner:
         self._due_at: int | None = None
         self._timer: Timer | None = None
         self._stopping = False
+        self._sweeping = False
         self._changed = asyncio.Event()
         decider.room = self._room
         decider.runnable = self._codes.__contains__
@@ -250,12 +252,8 @@ class Runner:
             self.left(resident)
         if ended.status == RunStatus.FAILED:
             # Without the message, which may carry what must not be logged: the run has it.
-            _log.warning(
-                "run %s of %s failed; its result, or `perdure run %s` where a server runs, says why",
-                ended.run_id,
-                ended.function_id,
-                ended.run_id,
-            )
+            told = "run %s of %s failed; its result, or `perdure run %s` where a server runs, says why"
+            _log.warning(told, ended.run_id, ended.function_id, ended.run_id)
         self.ended.publish(ended.run_id, ended)
 
     # Residents: the keeper's side.
@@ -269,7 +267,8 @@ class Runner:
             self._evict(resident)
         elif len(self._parked) > self._max_parked:
             self._evict(next(iter(self._parked.values())))
-        elif len(self._parked) == 1:
+        elif not self._sweeping:
+            self._sweeping = True
             asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
         if self._backlog:
             self._work.set()
@@ -282,7 +281,7 @@ class Runner:
             self._pools.leave(resident)
         self._changed.set()
         if resident.lease is not None and not self._stopping:
-            self._hand_back(resident.lease)
+            self._hand_back(resident.lease, _PAUSE_AFTER_DEFECT if resident.defective else 0)
             resident.lease = None
         if self._backlog:
             self._work.set()
@@ -298,11 +297,12 @@ class Runner:
             self._evict(resident)
         for resident in self._parked.values():
             resident.stale = True
-        if self._parked and not self._stopping:
+        self._sweeping = bool(self._parked) and not self._stopping
+        if self._sweeping:
             asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
 
-    def _hand_back(self, lease: Lease) -> None:
-        self._spawn(self._persist(lambda: self.decider.decide(drive.hand_back, lease)))
+    def _hand_back(self, lease: Lease, pause: int = 0) -> None:
+        self._spawn(self._persist(lambda: self.decider.decide(drive.hand_back, lease, pause)))
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         context = copy_context()

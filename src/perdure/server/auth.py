@@ -4,7 +4,9 @@ With keys, `/e/{key}` asks for an event key and all else for the signing key as 
 yet included. Open are `/health`, the module for pages, which is the same for all, and CORS preflights, which carry no
 credentials; what subscribers and workers connect to asks for a token that a caller with the key got for them. Without
 keys the server is for this machine alone: it then answers only to local host names, because a web page can make its own
-name lead to 127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name.
+name lead to 127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name. Nor may pages of other
+origins operate it, for some requests a browser sends without asking first; what SDKs do in pages stays open to them: to
+send events, to listen with a token, and to come for an answer with one.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ DEVELOPMENT_SECRET: Final = b"dev-mode-is-not-secret"
 _OPEN_PATHS = frozenset({"/health", "/health/", "/perdure-stream.js"})
 _TOKEN_PATHS = frozenset({"/v1/realtime/connect", "/v1/realtime/sse", "/v0/connect"})
 """Their routes ask for a token of their own: a browser cannot send headers with a WebSocket or an EventSource."""
+_PAGE_PATHS = _OPEN_PATHS | {"/v1/realtime/connect", "/v1/realtime/sse"}
+"""What pages of any origin may ask of a server without keys, besides sending events."""
 
 
 class Guard:
@@ -43,6 +47,8 @@ class Guard:
 
     def refusal(self, path: str, scope: Scope) -> Response | None:
         """The answer to a request that may not come in; None lets it in. Event keys are `knows_event_key`'s."""
+        if self.keys is None and not (is_events(path) or path in _PAGE_PATHS or _is_output(path)) and _is_foreign_page(scope):
+            return error_reply(path, ApiError(403, _FOREIGN_PAGE))
         if self._local_only:
             host = header(scope, b"host")
             if host and not is_local_host(host):
@@ -89,11 +95,29 @@ _FOREIGN_HOST = (
 )
 
 
+_FOREIGN_PAGE = (
+    "a page of another origin may only send events to a server without keys, and listen with a token; serve the page "
+    "from localhost, or ask from its backend"
+)
+
+
+def _is_foreign_page(scope: Scope) -> bool:
+    """Whether a page of another host asks. Browsers say so of whatever may change something; others have no origin."""
+    origin = header(scope, b"origin")
+    if not origin:
+        return False
+    page = origin.partition("://")[2]
+    # "null" is the origin of a file, and of whatever hides where it comes from.
+    return not page or not (page == header(scope, b"host") or is_local_host(page))
+
+
 @lru_cache(maxsize=64)
 def is_local_host(host: str) -> bool:
     """Whether a Host header (with or without a port) can only mean this machine.
 
-    >>> is_local_host("localhost:8288"), is_local_host("[::1]:8288"), is_local_host("rebound.example:8288")
+    So does 0.0.0.0, by which the test tools of an SDK call their server: names can be led elsewhere, addresses cannot.
+
+    >>> is_local_host("localhost:8288"), is_local_host("0.0.0.0:8288"), is_local_host("rebound.example:8288")
     (True, True, False)
     """
     name, _, port = host.rpartition(":")
@@ -102,6 +126,7 @@ def is_local_host(host: str) -> bool:
         name = host
     name = name.strip("[]").rstrip(".").lower()
     try:
-        return ipaddress.ip_address(name).is_loopback
+        address = ipaddress.ip_address(name)
+        return address.is_loopback or address.is_unspecified
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")

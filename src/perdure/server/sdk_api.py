@@ -47,7 +47,6 @@ class _Api:
 
     async def register(self, request: Request) -> Response:
         """An app registers its functions."""
-        self._refuse_pages(request)
         body = await read_body(request.scope, request.receive, _MAX_BODY)
         kind, expected = self._guard.kind.decode(), request.headers.get(headers.EXPECTED_SERVER_KIND, "")
         try:
@@ -59,11 +58,6 @@ class _Api:
             return reply(error.body(), 400)
         app_id = uuid_of(synced.app_id)
         return reply({"ok": True, "modified": synced.modified, "sync_id": synced.sync_id, "app_id": app_id})
-
-    def _refuse_pages(self, request: Request) -> None:
-        """Without keys, a web page from elsewhere must not register an app: it would get the events of this machine."""
-        if self._guard.is_foreign_page(request.scope):
-            raise ApiError(403, "a page of another origin cannot do that")
 
     async def _misdirected(self, body: bytes, expected: str, kind: str) -> Response:
         """The app is set up for a server of the other kind, whose rules for keys are others."""
@@ -77,7 +71,6 @@ class _Api:
 
     async def remove(self, request: Request) -> Response:
         """Forgets an app; the dashboard of the protocol calls it with the app's URL."""
-        self._refuse_pages(request)
         url = request.query_params.get("url")
         if not url:
             raise ApiError(400, "url: is required: the URL, or the id, of the app to remove")

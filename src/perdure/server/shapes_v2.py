@@ -87,7 +87,7 @@ def _configuration(config: FunctionConfig) -> dict[str, Json]:
         "retries": {"value": config.retries, "isDefault": config.retries == DEFAULT_RETRIES},
         "concurrency": [_concurrency(rule) for rule in config.concurrency],
         "cancellations": [
-            _given({"event": rule.event, "condition": _condition(rule), "timeout": _period(rule.timeout)})
+            _given({"event": rule.event, "condition": _condition(rule), "timeout": rule.until or _period(rule.timeout)})
             for rule in config.cancel_on
         ],
         "priority": config.priority.run if config.priority else None,

@@ -47,6 +47,8 @@ _EARLY = frozenset({Kind.WORKER_HEARTBEAT, Kind.WORKER_REQUEST_EXTEND_LEASE, Kin
 """What the Python SDK, when it connects again, goes on to say before it introduces itself. It is heard after that."""
 _MAX_EARLY = 8 * 1024 * 1024
 _MAX_APPS = 100
+_MAX_BACKLOG = 100_000
+"""Frames that may wait for a worker: far beyond its calls. One that talks and never listens has them soon."""
 _LANGUAGES = {"typescript": "js", "javascript": "js", "python": "py"}
 
 
@@ -55,16 +57,19 @@ async def serve_worker(socket: WebSocket, backend: Backend, secret: bytes) -> No
     link = _SocketLink()
     listening = asyncio.create_task(_listen(socket, backend, link, secret))
     writing = asyncio.create_task(link.write_to(socket))
+    overflowing = asyncio.create_task(link.overflown.wait())
     try:
-        await asyncio.wait((listening, writing), return_when=asyncio.FIRST_COMPLETED)
-        if listening.done():
+        await asyncio.wait((listening, writing, overflowing), return_when=asyncio.FIRST_COMPLETED)
+        if overflowing.done():
+            _log.warning("the connection of a worker ends: it does not take what it is sent")
+        elif listening.done():
             # What was said last, such as why it is refused, is on its way.
             link.close(1000, "")
             await asyncio.wait((writing,), timeout=_PARTING)
     finally:
-        for task in (listening, writing):
+        for task in (listening, writing, overflowing):
             task.cancel()
-        outcomes = await asyncio.gather(listening, writing, return_exceptions=True)
+        outcomes = await asyncio.gather(listening, writing, overflowing, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect):
             raise outcome
@@ -75,9 +80,13 @@ class _SocketLink:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[bytes | tuple[int, str]] = asyncio.Queue()
+        self.overflown = asyncio.Event()
 
     def send(self, data: bytes) -> None:
-        self._queue.put_nowait(data)
+        if self._queue.qsize() < _MAX_BACKLOG:
+            self._queue.put_nowait(data)
+        else:
+            self.overflown.set()
 
     def close(self, status: int, reason: str) -> None:
         self._queue.put_nowait((status, reason))

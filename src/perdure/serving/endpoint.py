@@ -1,7 +1,8 @@
 """The app side of the protocol: what a served app answers to GET, PUT and POST, whatever carries them.
 
 Invariant: in production nothing of a function runs, and nothing is told, without a signature of one of the keys
-over the body. A PUT may come from anyone, as it may with other SDKs: all that it does is to have the app register with
+over the body; and nothing is signed for a caller that did not sign, who could send it back as a request of its own.
+A PUT may come from anyone, as it may with other SDKs: all that it does is to have the app register with
 its own server. Under which address, the caller's Host header says, unless `serve_origin` does.
 """
 
@@ -29,6 +30,8 @@ from perdure.wire import headers as names
 
 _log = logging.getLogger("perdure.serving")
 _METHODS: Final = "GET, PUT, POST"
+_MAX_REWRITTEN: Final = 1024 * 1024
+"""Bodies (bytes) that are written anew to find their signature: that is slow, and anybody can ask for it."""
 _ALL: Final = "step"
 """The step id of a call for whatever comes next."""
 
@@ -59,7 +62,7 @@ class Endpoint:
     async def _route(self, request: Request, key: SigningKey | None) -> Answer:
         open_to_all = self._settings.is_dev
         if request.method in ("GET", "HEAD"):
-            return self._introspect(request, key) if key or open_to_all else unauthorized()
+            return answer(200, self._told(request, key)) if key or open_to_all else unauthorized()
         if request.method == "PUT":
             return await self._sync(request, key)
         if request.method != "POST":
@@ -79,7 +82,7 @@ class Endpoint:
         if not signature:
             return None
         found = self._signer(request.body, signature)
-        if found is None and self._settings.keys:
+        if found is None and self._settings.keys and len(request.body) <= _MAX_REWRITTEN:
             # Servers sign canonical JSON, and something on the way may have written the same JSON anew.
             canonical_body = _canonical(request.body)
             found = None if canonical_body is None else self._signer(canonical_body, signature)
@@ -112,25 +115,29 @@ class Endpoint:
                 names.REQ_VERSION: version if version == "1" else str(REQUEST_VERSION),
                 names.EXPECTED_SERVER_KIND: self._settings.mode,
             }
-            if key is not None or (self._settings.keys and not self._settings.is_dev):
-                signer = key or self._settings.keys[0]
-                headers[names.SIGNATURE] = signer.sign(found.body, self._now())
+            if key is not None:
+                headers[names.SIGNATURE] = key.sign(found.body, self._now())
         found.headers = headers
 
     # Introspection and sync.
 
-    def _introspect(self, request: Request, key: SigningKey | None) -> Answer:
+    def _told(self, request: Request, key: SigningKey | None) -> dict[str, Json]:
+        """What may be told about the app to whoever signed with `key`, or with none."""
         count = len(self._app.functions)
         if key is None:
-            return answer(200, introspection.overview(self._settings, count))
-        return answer(200, introspection.inspection(self._settings, self._app.id, count, request.framework))
+            return introspection.overview(self._settings, count)
+        return introspection.inspection(self._settings, self._app.id, count, request.framework)
 
     async def _sync(self, request: Request, key: SigningKey | None) -> Answer:
         configs = [function.config for function in self._app.functions.values()]
-        url = self._url(request)
+        try:
+            url = self._url(request)
+        except ValueError as error:
+            return answer(400, {"message": f"the Host header is no name of a host: {error}"})
         document = introspection.registration(self._settings, self._app.id, url, configs, request.framework)
         if request.headers.get(names.SYNC_KIND) == "in_band" and (key or self._settings.is_dev):
-            found = answer(200, introspection.synced_in_band(self._settings, document, request.framework))
+            told = self._told(request, key)
+            found = answer(200, introspection.synced_in_band(self._settings, document, told, request.framework))
             found.headers[names.SYNC_KIND] = "in_band"
             return found
         if key is None and not self._settings.is_dev and self._settings.serve_origin is None:

@@ -14,6 +14,8 @@ from perdure.wire.registration import registration_document
 
 CAPABILITIES: Final = {"in_band_sync": "v1", "trust_probe": "v1"}
 _SCHEMA: Final = "2024-05-24"
+_SHOWN: Final = 12
+"""How much of the hash of a signing key is told (digits), as the npm SDK does."""
 
 
 def overview(settings: Settings, functions: int) -> dict[str, Json]:
@@ -59,8 +61,10 @@ def registration(
     return {**document, "capabilities": CAPABILITIES}
 
 
-def synced_in_band(settings: Settings, registered: dict[str, Json], framework: str) -> dict[str, Json]:
-    """The registration as the answer to a server that asked for it."""
+def synced_in_band(
+    settings: Settings, registered: dict[str, Json], told: dict[str, Json], framework: str
+) -> dict[str, Json]:
+    """The registration as the answer to a server that asked for it; `told` is what it may know of the app besides."""
     functions: list[Json] = registered["functions"]
     app_id: str = registered["appName"]
     return {
@@ -70,7 +74,7 @@ def synced_in_band(settings: Settings, registered: dict[str, Json], framework: s
         "env": settings.env,
         "framework": framework,
         "functions": functions,
-        "inspection": inspection(settings, app_id, len(functions), framework),
+        "inspection": told,
         "platform": None,
         "sdk": sdk_name(),
         "sdk_author": "perdure",
@@ -81,5 +85,6 @@ def synced_in_band(settings: Settings, registered: dict[str, Json], framework: s
 
 
 def _hash(keys: tuple[SigningKey, ...]) -> str | None:
-    # The hash that a bearer is, without the prefix that tells the environment.
-    return keys[0].bearer.rpartition("-")[2] if keys else None
+    # Enough of it to compare. The whole hash is what the server takes for a bearer: whoever got this answer by some
+    # trick (a signature that was seen is good for five minutes) would have the server, too.
+    return keys[0].bearer.rpartition("-")[2][:_SHOWN] if keys else None

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from perdure.model.event import Event
-from perdure.model.jcs import canonical
-from perdure.model.json import Json
+from perdure.model.jcs import CanonicalJsonError, canonical
+from perdure.model.json import Json, encode
 from perdure.model.limits import MAX_CALL_BYTES
 from perdure.wire import headers as names
 from perdure.wire.identity import ACCOUNT_ID, uuid_of
@@ -81,8 +81,15 @@ def wire_event(event: Event) -> dict[str, Json]:
 
 
 def canonical_events(events: Iterable[Event]) -> list[bytes]:
-    """The events of a run, each in canonical JSON."""
-    return [canonical(wire_event(event)) for event in events]
+    """The events of a run, each in canonical JSON; as it is where it has no such form."""
+    return [_canonical(wire_event(event)) for event in events]
+
+
+def _canonical(body: Json) -> bytes:
+    try:
+        return canonical(body)
+    except CanonicalJsonError:
+        return encode(body)
 
 
 def build_body(

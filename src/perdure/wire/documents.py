@@ -79,7 +79,7 @@ def _rule_object(rule: Concurrency) -> dict[str, Json]:
 
 def _cancel_object(rule: CancelOn) -> dict[str, Json]:
     condition = match_expression(rule.match) if rule.match else rule.if_
-    return _given(**{"event": rule.event, "if": condition, "timeout": _text(rule.timeout)})
+    return _given(**{"event": rule.event, "if": condition, "timeout": rule.until or _text(rule.timeout)})
 
 
 def _text(duration: Duration | None) -> str | None:

@@ -190,6 +190,8 @@ class _Reader:
         if isinstance(given, dict) and "limit" not in {key.lower() for key in given}:
             # Of runs first: the one list that the model has keeps both apart by what they hold.
             runs, steps = Fields(given).get("fn") or [], Fields(given).get("step") or []
+            if isinstance(runs, list) and len(runs) > 1:
+                self._problems.append(f"concurrency.fn: at most 1 is allowed, got {len(runs)}")
             return self._rules("concurrency.fn", runs, _of_runs) + self._rules("concurrency.step", steps, _of_steps)
         return self._rules("concurrency", given, _of_steps)
 
@@ -216,11 +218,10 @@ class _Reader:
         return BatchEvents(fields.whole("maxSize"), timeout, fields.text("key"), fields.text("if"))
 
     def _cancel(self, fields: Fields) -> CancelOn:
-        timeout = fields.text("timeout")
+        timeout, until = fields.text("timeout"), None
         if timeout is not None and _is_instant(timeout):
-            self._warn(f"cancel: until {timeout} is not supported, only a duration such as 1h; the rule has no end")
-            timeout = None
-        return CancelOn(fields.get("event"), fields.text("if"), fields.text("match"), timeout)
+            timeout, until = None, timeout
+        return CancelOn(fields.get("event"), fields.text("if"), fields.text("match"), timeout, until)
 
     def _timeouts(self, fields: Fields) -> Timeouts | None:
         found: dict[str, str | None] = {}

@@ -6,6 +6,7 @@ protocol does not know are passed by: SDKs leave notes of their own in operation
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from perdure.model.durations import DurationError, InstantError, parse_instant, parse_protocol_duration
 from perdure.model.errors import ErrorInfo, PerdureError, error_object
 from perdure.model.ids import step_hash
-from perdure.model.json import Json, encode
+from perdure.model.json import InvalidJsonError, Json, decode, encode
 from perdure.model.limits import MAX_OPS, MAX_RETRIES, MAX_WAIT, SECOND
 from perdure.model.ops import (
     AI_GATEWAY,
@@ -46,6 +47,8 @@ _KNOWN: Final = _OUTCOMES | {
     NONE, DISCOVERY_REQUEST, RUN_COMPLETE,
 }  # fmt: skip
 _WITHOUT_ID: Final = frozenset({NONE, DISCOVERY_REQUEST, RUN_COMPLETE, RUN_ERROR})
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+"""Ids are hashes. They become parts of the ids of rows, and keys of JSON as they are; nothing may pass for another."""
 
 
 class MalformedOpsError(PerdureError):
@@ -147,6 +150,8 @@ def _op(index: int, wire: _Wire, now: int, attempt: int, no_retry: bool, delay: 
         raise MalformedOpsError(f"operation {index} of the answer {problem}")
     if not wire.id and kind not in _WITHOUT_ID:
         raise MalformedOpsError(f"operation {index} of the answer ({kind}) has no id")
+    if wire.id and _ID.fullmatch(wire.id) is None:
+        raise MalformedOpsError(f"operation {index} of the answer ({kind}) has an id that is no hash: {wire.id[:40]!r}")
     shown = wire.display_name or _userland_id(wire.userland) or wire.name or wire.id or ""
     opts = wire.opts if isinstance(wire.opts, dict) else {}
     op = Op(kind, wire.id or "", shown, attempt=attempt, started_at=now, ended_at=now, metadata=wire.metadata)
@@ -156,7 +161,7 @@ def _op(index: int, wire: _Wire, now: int, attempt: int, no_retry: bool, delay: 
     if kind in _OUTCOMES:
         _outcome(op, wire, opts, no_retry, delay)
     elif kind == RUN_COMPLETE:
-        op.data = bytes(wire.data)
+        op.data = _json(op, wire.data)
     else:
         op.opts = _opts(op, wire, opts, now)
     return op
@@ -177,9 +182,11 @@ def _outcome(op: Op, wire: _Wire, opts: dict[str, Json], no_retry: bool, delay: 
     retries = opts.get("retries")
     if isinstance(retries, int) and 0 <= retries <= MAX_RETRIES:
         op.opts = {**(op.opts or {}), "retries": retries}
+    if _text(opts, "experimentName"):
+        op.metadata = [*(op.metadata if isinstance(op.metadata, list) else ()), _experiment(opts)]
     op.started_at, op.ended_at = _timing(wire.timing, op.ended_at)
     if op.op in (STEP_RUN, STEP_RAW):
-        op.data = bytes(wire.data)
+        op.data = _json(op, wire.data)
         return
     error = wire.error if wire.error is not None else "the step failed, and its app did not say why"
     op.data = encode(error_object(error))
@@ -192,6 +199,26 @@ def _asked_delay(seconds: Json) -> int | None:
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= MAX_WAIT // SECOND:
         return int(seconds * SECOND)
     return None
+
+
+def _experiment(opts: dict[str, Json]) -> Json:
+    """The note that a step belongs to a variant of an experiment: SDKs tell that among the step's options."""
+    values = _with(
+        name=_text(opts, "experimentName"),
+        variant=_text(opts, "variant"),
+        selection_strategy=_text(opts, "selectionStrategy"),
+    )
+    return {"kind": "inngest.experiment", "scope": "step", "op": "merge", "values": values}
+
+
+def _json(op: Op, data: msgspec.Raw) -> bytes:
+    """Data as it came. What was only skipped so far may be no JSON: text that is no UTF-8, numbers beyond all range."""
+    raw = bytes(data)
+    try:
+        decode(raw)
+    except InvalidJsonError as error:
+        raise MalformedOpsError(f"the data of operation {op.name!r} cannot be read: {error}") from error
+    return raw
 
 
 def _timing(timing: Json, now: int) -> tuple[int, int]:
@@ -212,7 +239,11 @@ def _opts(op: Op, wire: _Wire, opts: dict[str, Json], now: int) -> dict[str, Jso
 
 def _wanted(op: Op, wire: _Wire, opts: dict[str, Json], now: int) -> dict[str, Json]:
     if op.op == SLEEP:
-        return {"until": _until(op, _text(opts, "duration") or wire.name or "", now)}
+        duration = _text(opts, "duration") or wire.name
+        if duration == "":
+            # So SDKs write what they round down to nothing, such as 500 ms.
+            return {"until": now}
+        return {"until": _until(op, duration or "", now)}
     if op.op == WAIT_FOR_EVENT:
         event = _text(opts, "event") or wire.name
         if not event:

@@ -106,7 +106,8 @@ def retry_after(headers: Mapping[str, str], now: int) -> int | None:
         pass
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # Digits that are no date: some are too many for a number in C.
         return None
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return max(int(aware.timestamp() * 1000) - now, 0)

@@ -1,7 +1,4 @@
-"""The functions that the Python app with plain handlers serves: catalogue.py's twins without `async`.
-
-What does not depend on the kind of handler (how starts are limited) is tried with fewer functions.
-"""
+"""The functions that the Python app with plain handlers serves: catalogue.py's twins without `async`."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import inngest
-from inngest.experimental import ai
+from inngest.experimental import ai, realtime
 
 from tests.interop.sdk.declaring import HOUR, MINUTE, SECOND, now_ms
 from tests.interop.sdk.journal import note
@@ -41,9 +38,12 @@ class Catalogue:
         self.app = client.app_id
         self.functions: list[inngest.Function[Any]] = []
 
-    def add(self, id: str, *, event: str = "", retries: int = 0, **options: Any) -> Decorator:
+    def add(
+        self, id: str, *, event: str = "", if_: str | None = None, cron: str = "", retries: int = 0, **options: Any
+    ) -> Decorator:
         """A decorator that makes a function; its trigger is the event `<app>/<id>` unless another is named."""
-        trigger = inngest.TriggerEvent(event=event or f"{self.app}/{id}")
+        named = inngest.TriggerEvent(event=event or f"{self.app}/{id}", expression=if_)
+        trigger: inngest.TriggerEvent | inngest.TriggerCron = inngest.TriggerCron(cron=cron) if cron else named
 
         def made(handler: Handler) -> inngest.Function[Any]:
             decorate = self.client.create_function(fn_id=id, trigger=trigger, retries=retries, **options)
@@ -296,13 +296,45 @@ def _flow(made: Catalogue) -> None:
         ctx.step.run("work", work)
         return given["n"]
 
-    made.add("one-at-a-time", concurrency=[inngest.Concurrency(limit=1, key=key)])(busy)
+    @made.add("finish-timeout", timeouts=inngest.Timeouts(finish=SECOND))
+    def finish_timeout(ctx: inngest.ContextSync) -> None:
+        ctx.step.sleep("long", HOUR)
+
+    single = [inngest.Concurrency(limit=1, key=key)]
+    made.add("one-at-a-time", concurrency=single)(busy)
+    made.add("start-timeout", concurrency=single, timeouts=inngest.Timeouts(start=SECOND))(busy)
+    # This SDK's default is a burst of 1, which lets one more start at once.
+    made.add("throttled", throttle=inngest.Throttle(limit=1, period=SECOND, key=key, burst=0))(busy)
+    made.add("rate-limited", rate_limit=inngest.RateLimit(limit=1, period=MINUTE, key=key))(busy)
     made.add("debounced", debounce=inngest.Debounce(period=SECOND, key=key))(busy)
+    made.add("idempotent", idempotency=key)(busy)
+    made.add("prioritised", concurrency=single, priority=inngest.Priority(run="event.data.priority"))(busy)
+    made.add("filtered", if_="event.data.n > 1")(busy)
 
     def batched(ctx: inngest.ContextSync) -> list[Any]:
         return [event.data["n"] for event in ctx.events]
 
     made.add("batched", batch_events=inngest.Batch(max_size=3, timeout=30 * SECOND, key=key))(batched)
+    made.add("batched-late", batch_events=inngest.Batch(max_size=9, timeout=SECOND, key=key))(batched)
+
+    def napping(ctx: inngest.ContextSync) -> Any:
+        ctx.step.sleep("nap", 2 * SECOND)
+        return data_of(ctx)["n"]
+
+    made.add("singleton-skip", singleton=inngest.Singleton(mode="skip", key=key))(napping)
+    made.add("singleton-cancel", singleton=inngest.Singleton(mode="cancel", key=key))(napping)
+
+    @made.add("wild", event=f"{app}/wild.*")
+    def wild(ctx: inngest.ContextSync) -> str:
+        return ctx.event.name
+
+    @made.add("every", cron="@every 2s")
+    def every(ctx: inngest.ContextSync) -> int:
+        return note("every", dict(ctx.event.data))
+
+    @made.add("yearly", cron="TZ=Europe/Paris 0 9 1 1 *")
+    def yearly(ctx: inngest.ContextSync) -> None:
+        return None
 
 
 def _services(made: Catalogue) -> None:
@@ -312,6 +344,20 @@ def _services(made: Catalogue) -> None:
         body = {"messages": [{"role": "user", "content": "hello"}]}
         answer: Any = ctx.step.ai.infer("ask", adapter=adapter, body=body)
         return answer["choices"][0]["message"]["content"]
+
+    @made.add("race")
+    def race(ctx: inngest.ContextSync) -> Any:
+        outcomes: tuple[Any, ...] = ctx.group.parallel(
+            (lambda: ctx.step.run("fast", lambda: "fast"), lambda: ctx.step.sleep("slow", SECOND)),
+            parallel_mode=inngest.ParallelMode.RACE,
+        )
+        return outcomes[0]
+
+    @made.add("publishes")
+    def publishes(ctx: inngest.ContextSync) -> str:
+        channel = f"news-{data_of(ctx)['key']}"
+        ctx.step.run("publish", lambda: realtime.publish_sync(made.client, channel, "progress", {"at": "once"}))
+        return "published"
 
     @made.add("logs")
     def logs(ctx: inngest.ContextSync) -> None:

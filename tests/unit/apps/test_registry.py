@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from perdure import App, Context
-from perdure.engine import reads
+from perdure.engine import intake, reads
+from perdure.model.errors import StoreError
 from perdure.model.json import Json
 from perdure.model.records import AppRow, FunctionRow
 from perdure.node import Node
@@ -51,6 +52,25 @@ async def test_a_sync_that_says_the_same_changes_nothing(perdure_engine: EngineF
     assert (first.modified, again.modified) == (True, False)
     assert first.sync_id != again.sync_id
     assert (await functions(node))["shop-a"].version == 1
+
+
+async def test_a_sync_that_the_store_did_not_take_whole_is_done_again(
+    perdure_engine: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was blocked has to compete again, or it waits for ever."""
+    node = await perdure_engine([])
+    decide = node.decider.decide
+
+    async def refuses(make: Json, *given: Json) -> Json:
+        if make is intake.unblock:
+            raise StoreError("the disk is full")
+        return await decide(make, *given)
+
+    monkeypatch.setattr(node.decider, "decide", refuses)
+    with pytest.raises(StoreError):
+        await node.registry.sync(registration(function_object("shop-a")))
+    monkeypatch.undo()
+    assert (await node.registry.sync(registration(function_object("shop-a")))).modified
 
 
 async def test_a_changed_function_has_a_new_version_and_one_that_is_gone_is_archived(

@@ -266,11 +266,19 @@ async def test_waits_give_what_came() -> None:
         memos = await run.result(timeout=0)
     event = {"name": "t/reply", "data": {"id": "abc"}, "id": "reply-1", "ts": 1_700_000_000_000}
     assert memos == {
-        sha("event"): event,
+        sha("event"): {**event, "user": {}},
         sha("late"): None,
         sha("signal"): {"data": {"signal": "s/1", "data": {"v": 1}}},
         sha("none"): None,
     }
+
+
+async def test_a_function_invoked_from_outside_is_told_so() -> None:
+    app = RemoteApp(lambda received: reply(received.body["event"]))
+    async with calling(app) as node:
+        event = await (await node.trigger("app-f", {"n": 1})).result(timeout=5)
+    assert event["name"] == "inngest/function.invoked"
+    assert event["data"] == {"n": 1, "_inngest": {"fn_id": "app-f"}}
 
 
 async def test_invoking_gives_the_result_or_the_error() -> None:
@@ -294,7 +302,8 @@ async def test_invoking_gives_the_result_or_the_error() -> None:
     async with calling(app, config(), config("child")) as node:
         memos = await result_of(node)
     assert memos[sha("good")] == {"data": {"got": 5}}
-    assert memos[sha("bad")]["error"]["message"] == "child boom"
+    error = {"error": "NonRetriableError", "message": "child boom", "name": "E"}
+    assert memos[sha("bad")] == {"error": error}
     assert memos[sha("nobody")]["error"]["message"] == "could not find function with ID: nope-fn"
 
 
@@ -341,6 +350,53 @@ async def test_a_checkpoint_of_an_earlier_attempt_is_refused() -> None:
     async with calling(app) as node:
         assert await result_of(node) == "done"
     assert refused == [True]
+
+
+async def test_a_step_that_a_checkpoint_says_has_begun_is_not_called_for() -> None:
+    async def answer(received: Received) -> Reply:
+        begun = {"request_id": received.request_id, "steps": [op("StepPlanned", "slow")]}
+        await node.checkpoint(received.ctx["run_id"], encode(begun))
+        await asyncio.sleep(0)
+        return reply({"message": "the connection broke"}, 502)
+
+    app = RemoteApp(answer)
+    async with calling(app) as node:
+        assert (await failure_of(node)).message == "the connection broke"
+    # Having begun is no progress: the function's attempts count on.
+    assert steps_of(app) == ["step"] * 4
+    assert [received.ctx["attempt"] for received in app.calls] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempts"),
+    [
+        ({"op": "StepError", "id": sha("complete")}, [0, 1, 2, 3]),
+        ({"op": "StepFailed", "id": sha("complete")}, [0]),
+        ({"op": "RunError"}, [0, 1, 2, 3]),
+        ({"op": "RunError", "error": {"name": "Mine", "message": "boom", "noRetry": True}}, [0]),
+    ],
+)
+async def test_a_failure_of_the_function_comes_with_operations(failure: Json, attempts: list[int]) -> None:
+    def answer(received: Received) -> Reply:
+        found = [] if received.has("a") else [done("a", 1)]
+        return ops(*found, {"error": {"name": "Mine", "message": "boom"}, **failure})
+
+    app = RemoteApp(answer)
+    async with calling(app) as node:
+        error = await failure_of(node)
+        assert (error.name, error.message) == ("Mine", "boom")
+    assert [received.ctx["attempt"] for received in app.calls] == attempts
+    assert steps_of(app) == ["step"] * len(attempts)
+
+
+async def test_a_step_may_be_named_as_the_outcome_of_functions_is() -> None:
+    def answer(received: Received) -> Reply:
+        if received.has("complete"):
+            return reply(received.memo("complete")["error"]["message"])
+        return ops(op("StepFailed", "complete", error={"name": "Mine", "message": "boom"}))
+
+    async with calling(RemoteApp(answer)) as node:
+        assert await result_of(node) == "boom"
 
 
 async def test_an_answer_repeats_what_a_checkpoint_had_told() -> None:

@@ -53,6 +53,30 @@ def test_what_scripts_for_other_servers_pass_is_taken(served: list[Settings]) ->
     assert len(served) == 3
 
 
+def test_options_may_be_in_the_environment(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNGEST_SDK_URL", f"{URL} http://localhost:3001/x")
+    monkeypatch.setenv("INNGEST_POLL_INTERVAL", "7")
+    monkeypatch.setenv("INNGEST_NO_DISCOVERY", "1")
+    monkeypatch.setenv("INNGEST_RETRY_INTERVAL", "2")
+    monkeypatch.setenv("INNGEST_PORT", "8300")
+    run("dev")
+    monkeypatch.setenv("PERDURE_NO_POLL", "true")
+    run("dev", "-u", URL, "--port", "8301")
+    assert [settings.polling for settings in served] == [
+        Polling((URL, "http://localhost:3001/x"), 7, False),
+        Polling((URL,), 0, False),
+    ]
+    assert [(settings.port, settings.retry_interval) for settings in served] == [(8300, 2000), (8301, 2000)]
+
+
+@pytest.mark.parametrize("option", ["--postgres-uri", "--redis-uri", "--sqlite-dir"])
+def test_another_place_for_the_data_is_refused(served: list[Settings], option: str) -> None:
+    result = CliRunner().invoke(main, ["start", *KEYS, option, "somewhere"])
+    assert result.exit_code == 2
+    assert f"{option}: this version keeps its data in one SQLite file; name it with --db instead" in result.output
+    assert served == []
+
+
 @pytest.mark.parametrize("url", ["localhost:3000", "file:///etc/passwd", "http://", "http://x:0/"])
 def test_a_url_that_is_none_is_refused(served: list[Settings], url: str) -> None:
     result = CliRunner().invoke(main, ["dev", "-u", url])

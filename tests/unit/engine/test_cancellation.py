@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,21 @@ async def test_events_from_before_the_run_and_its_own_trigger_do_not_cancel_it()
         await app.send(stop(n=2))
         await engine.settle()
         assert await statuses(engine) == ["CANCELLED", "CANCELLED", "RUNNING"]
+
+
+async def test_a_rule_ends_at_its_time() -> None:
+    clock = VirtualClock()
+    until = datetime.fromtimestamp(clock.now() / 1000 + 3600, UTC).isoformat()
+    app = sleeping(CancelOn("stop", until=until))
+    async with running(app, clock) as engine:
+        await app.send(go())
+        await app.send(stop())
+        await app.send(go())
+        await clock.advance("61m")
+        await app.send(go())
+        await app.send(stop())
+        await engine.settle()
+        assert await statuses(engine) == ["CANCELLED", "RUNNING", "RUNNING"]
 
 
 async def test_a_rule_ends_after_its_timeout() -> None:

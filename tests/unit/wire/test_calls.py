@@ -70,7 +70,9 @@ def test_the_memos_of_each_kind() -> None:
     assert memo_of("StepRun", b'{"b":1,"a":2.0}', failed=False) == b'{"data":{"a":2,"b":1}}'
     assert memo_of("StepRun", b'{"name":"E","message":"m"}', failed=True) == b'{"error":{"message":"m","name":"E"}}'
     assert memo_of("Sleep", b"null", failed=False) == b"null"
-    assert memo_of("WaitForEvent", b'{"name":"e"}', failed=False) == b'{"name":"e"}'
+    assert memo_of("WaitForEvent", b'{"name":"e"}', failed=False) == b'{"name":"e","user":{}}'
+    assert memo_of("WaitForEvent", b'{"name":"e","user":{"id":1}}', failed=False) == b'{"name":"e","user":{"id":1}}'
+    assert memo_of("WaitForEvent", b"null", failed=False) == b"null"
     assert memo_of("WaitForSignal", b"null", failed=False) == b"null"
     assert memo_of("WaitForSignal", b'{"signal":"s"}', failed=False) == b'{"data":{"signal":"s"}}'
     assert memo_of("InvokeFunction", b"1", failed=False) == b'{"data":1}'

@@ -55,6 +55,16 @@ def test_an_error_becomes_an_object() -> None:
     assert told.data is not None and decode(told.data) == {"name": "Error", "message": "just text"}
 
 
+def test_a_step_of_an_experiment_is_noted_as_such() -> None:
+    own = {"kind": "userland.x", "scope": "step", "op": "merge", "values": {"a": 1}}
+    opts = {"experimentName": "colour", "variant": "red", "selectionStrategy": "weighted", "experimentStepID": "h"}
+    values = {"name": "colour", "variant": "red", "selection_strategy": "weighted"}
+    noted = {"kind": "inngest.experiment", "scope": "step", "op": "merge", "values": values}
+    assert parsed(op="StepRun", opts=opts).metadata == [noted]
+    assert parsed(op="StepError", opts=opts, metadata=[own]).metadata == [own, noted]
+    assert parsed(op="StepRun", opts={"experimentName": 7}).metadata is None
+
+
 @pytest.mark.parametrize(
     ("fields", "until"),
     [
@@ -62,6 +72,7 @@ def test_an_error_becomes_an_object() -> None:
         ({"name": "x", "opts": {"duration": "1m"}}, NOW + 60_000),
         ({"name": "2026-11-22T07:13:18.000Z"}, NOW + 188),
         ({"name": "1d2h"}, NOW + 26 * 3_600_000),
+        ({"name": ""}, NOW),
         ({"name": "2020-01-01T00:00:00Z"}, 1_577_836_800_000),
     ],
 )

@@ -103,6 +103,13 @@ def test_a_batch_is_read() -> None:
     assert config.batch_events == BatchEvents(100, "5s", "event.data.k", "event.data.b")
 
 
+def test_a_cancellation_ends_after_a_time_or_at_one() -> None:
+    given = [{"event": "shop/x", "timeout": "1h"}, {"event": "shop/y", "timeout": "2026-11-22T10:00:00Z"}]
+    rules = _read(cancel=given).cancel_on
+    assert rules == (CancelOn("shop/x", timeout="1h"), CancelOn("shop/y", until="2026-11-22T10:00:00Z"))
+    assert document_of(_read(cancel=given), CALLED)["cancel"] == given
+
+
 @pytest.mark.parametrize(
     ("given", "rules"),
     [
@@ -163,12 +170,6 @@ def test_functions_of_a_connected_worker_have_its_url() -> None:
             "replaces the rateLimit",
         ),
         (
-            {"cancel": [{"event": "shop/x", "timeout": "2026-11-22T10:00:00Z"}]},
-            "cancel_on",
-            (CancelOn("shop/x"),),
-            "until 2026-11-22T10:00:00Z is not supported",
-        ),
-        (
             {"steps": {"step": {"retries": {"attempts": 21}, "runtime": {"type": "http", "url": CALLED}}}},
             "retries",
             20,
@@ -210,6 +211,7 @@ def test_a_function_without_triggers_and_an_app_without_functions_are_fine() -> 
         ),
         ({"concurrency": {"limit": -1}}, "concurrency[0].limit: must be a whole number of at least 0, got -1"),
         ({"concurrency": [{"limit": 1, "scope": "env"}]}, 'concurrency[0].key: is required with scope "env"'),
+        ({"concurrency": {"fn": [{"limit": 1}] * 2}}, "concurrency.fn: at most 1 is allowed, got 2"),
         ({"concurrency": {"fn": 3}}, "concurrency.fn: must be a number, an object or a list of objects, got 3"),
         ({"cancel": [{"if": "true"}]}, "cancel[0].event: must be a text of 1 to 255 characters, got None"),
         (

@@ -88,8 +88,7 @@ class EndpointAnswer(Response):
         except CallerGoneError:
             return
         run_id = request.reentered_run
-        first = run_id is None
-        work = self._first(request, link, caller) if first else self._later(request, run_id or "", link, caller)
+        work = self._first(request, link, caller) if run_id is None else self._later(request, run_id, link, caller)
         await caller.served_by(_detached(work))
         background: BackgroundTask | None = self.background
         if background is not None:

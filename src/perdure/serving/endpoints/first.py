@@ -118,9 +118,7 @@ class FirstHost:
         self._deliveries = Deliveries(outbound, call)
         most = function.config.retries + 1
         snapshot, sink = Snapshot({}, {}), ChannelSink(channel)
-        self._execution: Execution[Json] = Execution(
-            function, snapshot, self, [event], event.id, 0, most, lambda: sink
-        )
+        self._execution: Execution[Json] = Execution(function, snapshot, self, [event], event.id, 0, most, lambda: sink)
 
     async def run(self) -> Outcome:
         """Runs the handler as far as this request goes."""

@@ -47,10 +47,10 @@ ON CONFLICT (run_id, id) DO UPDATE SET
   ended_at = excluded.ended_at, data = excluded.data, opts = coalesce(excluded.opts, opts)
 
 -- :name decide_step
-UPDATE step SET status = ?, ended_at = ?, data = ? WHERE run_id = ? AND id = ?
+UPDATE step SET status = ?, ended_at = ?, data = ? WHERE run_id = ? AND id = ? AND status > 1
 
 -- :name due_step
-UPDATE step SET status = 4, attempt = ? WHERE run_id = ? AND id = ?
+UPDATE step SET status = 4, attempt = ? WHERE run_id = ? AND id = ? AND status > 1
 
 -- :name put_attempt
 INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)
