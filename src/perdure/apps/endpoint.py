@@ -18,6 +18,7 @@ from typing import Final
 from perdure.apps.records import OpenCall
 from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError
 from perdure.apps.transport import Call
+from perdure.engine import drive
 from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.limits import NAMES
 from perdure.engine.turn import Start
@@ -171,6 +172,9 @@ class EndpointRun(RemoteRun):
             self._discovering = not over
         if self._broken is not None:
             raise LimitError(self._broken)
+        if self._failure is not None and not self._over():
+            # Awaited, for the answer to the report says that the failure is recorded.
+            await self._end(drive.fail_attempt, self.run, self._failure, self._max_attempts)
         self._advance()
 
     async def _fail(self, error: bytes, cause: str | None = None) -> None:

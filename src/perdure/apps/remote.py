@@ -21,8 +21,10 @@ WEBSOCKET = "wss://connect/"
 
 
 class RemoteApps:
-    """What calls apps on other servers. `registering` is the node's lock on changes of its functions. With `keys` calls are signed; without `allow_private`, step.fetch and
-    step.ai.infer reach public addresses only."""
+    """What calls apps on other servers. `registering` is the node's lock on changes of its functions.
+
+    With `keys` calls are signed; without `allow_private`, step.fetch and step.ai.infer reach public addresses only.
+    """
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class Guard:
 
     def refusal(self, path: str, scope: Scope) -> Response | None:
         """The answer to a request that may not come in; None lets it in. Event keys are `knows_event_key`'s."""
-        if self.keys is None and not (is_events(path) or path in _PAGE_PATHS or _is_output(path)) and _is_foreign_page(scope):
+        if self.keys is None and not _is_for_pages(path) and _is_foreign_page(scope):
             return error_reply(path, ApiError(403, _FOREIGN_PAGE))
         if self._local_only:
             host = header(scope, b"host")
@@ -63,18 +63,6 @@ class Guard:
         headers = {"x-content-type-options": "nosniff", "www-authenticate": "Bearer"}
         return Response("Authentication failed\n", 401, headers, "text/plain")
 
-    def is_foreign_page(self, scope: Scope) -> bool:
-        """Whether a request comes from a web page that is not this machine's, and nothing else shows who sent it.
-
-        A page may send what it likes to localhost, and programs send no Origin: what makes the server call others, or
-        tell them of events, asks this.
-        """
-        origin = header(scope, b"origin")
-        if not origin or self.keys is not None:
-            return False
-        host = origin.partition("://")[2]
-        return not host or not (host == header(scope, b"host") or is_local_host(host))
-
     def secret(self, purpose: str) -> bytes:
         """What tokens of a kind are signed with. Without keys it is no secret, as nothing is then."""
         return DEVELOPMENT_SECRET if self.keys is None else self.keys.derive(purpose)
@@ -82,6 +70,10 @@ class Guard:
     def knows_event_key(self, key: str) -> bool:
         """Whether events may come in under a key."""
         return self.keys is None or self.keys.knows_event_key(key)
+
+
+def _is_for_pages(path: str) -> bool:
+    return is_events(path) or path in _PAGE_PATHS or _is_output(path)
 
 
 def _is_output(path: str) -> bool:
