@@ -276,21 +276,20 @@ class Registry:
     # The end.
 
     async def remove(self, name: str) -> bool:
-        """Forgets an app, by its id or its URL, and archives its functions; False when there is no such app.
+        """Forgets an app by its id, or all at a URL, and archives their functions; False when there is no such app.
 
         An app that is still served registers again with its next sync. Raises `StoreError`.
         """
         async with self._registering:
-            row = self.find(name)
-            if row is None:
-                return False
-            if self._awaited.pop(row.id, None) is None:
-                before = self._ids_of(row.id)
-                self._put_in_force(await self._decider.decide(apps.remove, row.id))
-                del self._rows[row.id]
-                self._runner.drop(before)
-                _log.info("app %s removed; its functions are archived", row.id)
-            return True
+            rows = [row for row in self.apps() if row.id == name or same_place(row.url, name)]
+            for row in rows:
+                if self._awaited.pop(row.id, None) is None:
+                    before = self._ids_of(row.id)
+                    self._put_in_force(await self._decider.decide(apps.remove, row.id))
+                    del self._rows[row.id]
+                    self._runner.drop(before)
+                    _log.info("app %s removed; its functions are archived", row.id)
+            return bool(rows)
 
     async def hand_over(self, app_id: str) -> None:
         """An app of this process takes over the functions of one on another server, before it registers its own."""
