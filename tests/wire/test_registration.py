@@ -126,7 +126,7 @@ async def test_dev_tells_what_is_in_force(wire: Wire) -> None:
 
 async def test_v2_tells_how_an_app_is_reached(wire: Wire) -> None:
     await register(wire, npm_request(function_object("store-a"), app="store"))
-    await register(wire, npm_request(app="empty"))
+    await register(wire, npm_request(app="empty", url=f"{URL}/empty"))
     apps = {app["id"]: app for app in (await wire.http.get("/v2/apps")).json()["data"]}
     assert list(apps) == ["empty", "shop", "store"]
     assert (apps["store"]["method"], apps["store"]["functionCount"], apps["empty"]["functionCount"]) == ("SERVE", 1, 0)
