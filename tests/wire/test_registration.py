@@ -101,11 +101,13 @@ async def test_a_page_of_another_origin_registers_nothing(wire: Wire, origin: st
 
 async def test_an_app_is_removed_by_its_url(wire: Wire) -> None:
     await register(wire, npm_request(function_object("store-a"), app="store"))
+    # Its id was another before.
+    await register(wire, npm_request(function_object("stor-a"), app="stor"))
     assert (await wire.http.delete("/fn/remove")).status_code == 400
     response = await wire.http.delete("/fn/remove", params={"url": URL})
     assert (response.status_code, response.json()) == (200, {"ok": True})
     assert (await wire.http.delete("/fn/remove", params={"url": URL})).status_code == 404
-    assert "store-a" not in wire.node.catalogue.functions
+    assert not {"store-a", "stor-a"} & wire.node.catalogue.functions.keys()
 
 
 async def test_dev_tells_what_is_in_force(wire: Wire) -> None:
@@ -124,7 +126,7 @@ async def test_dev_tells_what_is_in_force(wire: Wire) -> None:
 
 async def test_v2_tells_how_an_app_is_reached(wire: Wire) -> None:
     await register(wire, npm_request(function_object("store-a"), app="store"))
-    await register(wire, npm_request(app="empty"))
+    await register(wire, npm_request(app="empty", url=f"{URL}/empty"))
     apps = {app["id"]: app for app in (await wire.http.get("/v2/apps")).json()["data"]}
     assert list(apps) == ["empty", "shop", "store"]
     assert (apps["store"]["method"], apps["store"]["functionCount"], apps["empty"]["functionCount"]) == ("SERVE", 1, 0)

@@ -151,6 +151,8 @@ class Registry:
             before = self._ids_of(app_id)
             self._put_in_force(await self._decider.decide(apps.sync, row, configs))
             self._rows[app_id] = row
+            for other in self._supplanted(row):
+                await self._forget(other)
         self._runner.drop(before - {config.id for config in configs})
         self._make_callable(configs)
         # What was blocked under the old limits, or waited for its code, competes under the new ones.
@@ -162,6 +164,20 @@ class Registry:
             raise
         self._report(registration)
         return True
+
+    def _supplanted(self, row: AppRow) -> list[AppRow]:
+        """The apps that were served where another one is now: renamed, or stopped. Calls of theirs would reach it."""
+        if row.method != "serve":
+            return []
+        others = [other for other in self._rows.values() if other.id != row.id and other.method == "serve"]
+        return [other for other in others if same_place(other.url, row.url)]
+
+    async def _forget(self, row: AppRow) -> None:
+        before = self._ids_of(row.id)
+        self._put_in_force(await self._decider.decide(apps.remove, row.id))
+        del self._rows[row.id]
+        self._runner.drop(before)
+        _log.info("app %s removed; its functions are archived", row.id)
 
     def _is_known(self, row: AppRow, registration: Registration, method: AppMethod) -> bool:
         if row.checksum != registration.checksum or row.method != method:
@@ -276,21 +292,16 @@ class Registry:
     # The end.
 
     async def remove(self, name: str) -> bool:
-        """Forgets an app, by its id or its URL, and archives its functions; False when there is no such app.
+        """Forgets an app by its id, or all at a URL, and archives their functions; False when there is no such app.
 
         An app that is still served registers again with its next sync. Raises `StoreError`.
         """
         async with self._registering:
-            row = self.find(name)
-            if row is None:
-                return False
-            if self._awaited.pop(row.id, None) is None:
-                before = self._ids_of(row.id)
-                self._put_in_force(await self._decider.decide(apps.remove, row.id))
-                del self._rows[row.id]
-                self._runner.drop(before)
-                _log.info("app %s removed; its functions are archived", row.id)
-            return True
+            rows = [row for row in self.apps() if row.id == name or same_place(row.url, name)]
+            for row in rows:
+                if self._awaited.pop(row.id, None) is None:
+                    await self._forget(row)
+            return bool(rows)
 
     async def hand_over(self, app_id: str) -> None:
         """An app of this process takes over the functions of one on another server, before it registers its own."""

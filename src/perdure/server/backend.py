@@ -86,9 +86,7 @@ class Backend(Protocol):
         """Sends a signal; returns the id of the run that waited for it, None when none did."""
         ...
 
-    async def rerun(
-        self, run_id: str, from_step: str | None = None, arguments: list[Json] | None = None
-    ) -> Started:
+    async def rerun(self, run_id: str, from_step: str | None = None, arguments: list[Json] | None = None) -> Started:
         """Starts a run once more. Raises `NotFoundError`, `RefusedError`."""
         ...
 

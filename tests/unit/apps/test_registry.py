@@ -258,3 +258,12 @@ async def test_an_awaited_url_is_shown_until_its_app_is_there(perdure_engine: En
     assert await stored(node) == {}
     node.registry.arrived(URL)
     assert node.registry.apps() == []
+
+
+async def test_an_app_takes_the_place_of_another_at_its_url(perdure_engine: EngineFactory) -> None:
+    node = await perdure_engine([])
+    await node.registry.sync(registration(function_object("before-a"), app="before"))
+    await node.registry.sync(registration(function_object("elsewhere-a"), app="elsewhere", url=f"{URL}/elsewhere"))
+    await node.registry.sync(registration(function_object("after-a"), app="after"))
+    assert set(node.catalogue.functions) == callable_(node) == {"after-a", "elsewhere-a"}
+    assert set(await stored(node)) == {"after", "elsewhere"}
