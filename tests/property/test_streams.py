@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Coroutine
 
 import msgspec
 from hypothesis import given, settings
@@ -141,9 +142,9 @@ async def _run_id(node: Node) -> str:
     return (await node.trigger("t-talk", id="the one")).run_id
 
 
-async def _survives(store: CrashingStore, work: object) -> bool:
-    doing = asyncio.ensure_future(work)  # type: ignore[arg-type]
-    dying = asyncio.ensure_future(store.crashed.wait())
+async def _survives(store: CrashingStore, work: Coroutine[Json, Json, None]) -> bool:
+    doing = asyncio.create_task(work)
+    dying = asyncio.create_task(store.crashed.wait())
     await asyncio.wait([doing, dying], return_when=asyncio.FIRST_COMPLETED)
     if store.crashed.is_set():
         return False

@@ -41,9 +41,10 @@ class _Clock(VirtualClock):
         pass
 
 
-def api_result(body: str = "null", status: int = 200, **headers: str) -> dict[str, Json]:
+def api_result(body: str = "null", status: int = 200, headers: dict[str, str] | None = None) -> dict[str, Json]:
     """The answer of an endpoint, as SDKs tell it."""
-    return {"status": status, "headers": {"content-type": "application/json", **headers}, "body": body, "version": 2}
+    told = {"content-type": "application/json"} | (headers or {})
+    return {"status": status, "headers": told, "body": body, "version": 2}
 
 
 def complete(data: Json = None) -> dict[str, Json]:

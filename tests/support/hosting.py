@@ -15,9 +15,9 @@ from perdure.model.json import Json
 
 
 @asynccontextmanager
-async def asgi_server(application: Json) -> AsyncGenerator[str, None]:
-    """Serves an ASGI application; its URL."""
-    config = uvicorn.Config(application, port=0, log_level="warning", ws="none", timeout_graceful_shutdown=1)
+async def asgi_server(application: Json, port: int | None = None) -> AsyncGenerator[str, None]:
+    """Serves an ASGI application, on a free port if none is given; its URL."""
+    config = uvicorn.Config(application, port=port or 0, log_level="warning", ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     # The signals are those of the test run.
     serving = asyncio.create_task(server._serve())

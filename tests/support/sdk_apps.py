@@ -37,6 +37,8 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
     # The program of an app, and the paths that it serves; a worker has none.
     "v4": ("app_v4.mjs", ("/api/inngest", "/api/secret", "/api/streamed")),
     "v3": ("v3/app_v3.mjs", ("/api/inngest", "/api/secret")),
+    "endpoints": ("endpoints.mjs", ("/api/inngest",)),
+    "streams": ("streams.mjs", ()),
     "v4-worker": ("worker_v4.mjs", ()),
     "v3-worker": ("v3/worker_v3.mjs", ()),
     "py-fastapi": ("app_fastapi.py", ("/api/inngest", "/api/secret", "/api/streamed")),

@@ -301,7 +301,7 @@ BAD_TOKENS: dict[str, Callable[[EndpointWorld, str, str], str]] = {
     "not ascii": lambda world, run_id, token: "é.b.\x00",
     "huge": lambda world, run_id, token: "e30." * 5000,
     "deep": lambda world, run_id, token: "W1tb" * 5000 + ".e30.AAAA",
-    "unsigned": lambda world, run_id, token: jwt.encode(_claims(world, run_id), None, "none"),
+    "unsigned": lambda world, run_id, token: jwt.encode(_claims(world, run_id), "", "none"),
     "signature gone": lambda world, run_id, token: token.rpartition(".")[0] + ".",
     "signature changed": lambda world, run_id, token: token[:-5] + ("A" if token[-5] != "A" else "B") + token[-4:],
     "claims changed": lambda world, run_id, token: ".".join(
@@ -357,7 +357,7 @@ async def test_a_run_that_was_deleted_is_not_there(world: EndpointWorld) -> None
 async def test_the_answer_comes_for_every_method(world: EndpointWorld, method: str) -> None:
     """Who is redirected keeps the method of the request, but for POST."""
     run_id = world.id()
-    token = (await begun(world, run_id, complete(api_result('{"a":1}', 201, **{"x-made": "yes"}))))["token"]
+    token = (await begun(world, run_id, complete(api_result('{"a":1}', 201, {"x-made": "yes"}))))["token"]
     path = f"/v1/http/runs/{run_id}/output"
     content = b"the body once more" if method in ("POST", "PUT", "PATCH") else None
     response = await world.http.request(method, path, params={"token": token}, content=content)
@@ -396,7 +396,7 @@ async def test_cookies_and_bytes(world: EndpointWorld) -> None:
 
 async def test_who_may_read_an_answer_is_said_once(world: EndpointWorld) -> None:
     """Browsers refuse an answer that says it twice."""
-    output = api_result("1", **{"access-control-allow-origin": "*", "x-kept": "yes"})
+    output = api_result("1", headers={"access-control-allow-origin": "*", "x-kept": "yes"})
     response = await answered(world, output, origin="https://shop.example")
     assert response.headers.get_list("access-control-allow-origin") == ["https://shop.example"]
     assert response.headers["x-kept"] == "yes"
@@ -475,7 +475,7 @@ class Caller:
             "query_string": f"token={token}".encode(), "headers": [(b"host", b"perdure")], "http_version": "1.1",
             "server": ("perdure", 80), "client": ("127.0.0.1", 1),
         }  # fmt: skip
-        self.answer = asyncio.ensure_future(world.app(scope, self._receive, self._send))  # type: ignore[arg-type]
+        self.answer = asyncio.ensure_future(world.app(scope, self._receive, self._send))
 
     async def _receive(self) -> Json:
         if not self._asked:
@@ -513,7 +513,7 @@ async def _memory(world: EndpointWorld, run_id: str, token: str, count: int) -> 
         caller.leave()
     await asyncio.gather(*(caller.answer for caller in callers))
     await nobody_waits(world)
-    del callers, caller
+    callers.clear()
     gc.collect()
     return waiting
 

@@ -407,23 +407,27 @@ async def test_what_is_beside_a_wait_is_executed_once(app: App, server: Endpoint
     done: list[str] = []
     server.answers = {"approval": {"name": "shop/approved", "data": {"by": "eve"}, "id": "E2", "ts": 1}}
 
+    def do(name: str) -> str:
+        done.append(name)
+        return name
+
     @app.endpoint()
     async def handler(request: Request) -> Json:
         async def branch() -> list[str]:
-            return [await step.run(name, lambda name=name: done.append(name) or name) for name in ("a", "b")]
+            return [await step.run(name, do, name) for name in ("a", "b")]
 
         found, _, event = await asyncio.gather(
             branch(),
             step.sleep("nap", "1s"),
             step.wait_for_event("approval", event="shop/approved", timeout="1h"),
         )
-        return [*found, event.data["by"] if event else None, await step.run("after", lambda: done.append("after"))]
+        return [*found, event.data["by"] if event else None, await step.run("after", do, "after")]
 
     async with client(handler) as http:
         assert (await http.get("/x")).status_code == 302
         assert ("StepRun", "a") in server.ops and ("Sleep", "nap") in server.ops
         run = await server.play(http)
-    assert run.result["body"] == '["a","b","eve",null]'
+    assert run.result["body"] == '["a","b","eve","after"]'
     assert done == ["a", "b", "after"]
 
 

@@ -131,8 +131,8 @@ async def test_a_subscriber_gets_the_log_with_its_offsets_and_comes_back_to_wher
 
     await server.node.register(app)
     run = await server.node.trigger("talks-talk")
-    response = {"body": '"xy"', "statusCode": 200, "headers": {"content-type": "application/json"}}
-    told = json.dumps({"status": "succeeded", "response": response}, separators=(",", ":"))
+    answer = {"body": '"xy"', "statusCode": 200, "headers": {"content-type": "application/json"}}
+    told = json.dumps({"status": "succeeded", "response": answer}, separators=(",", ":"))
     blocks = [
         f'id: 1\nevent: inngest.stream\ndata: {{"data":{{"n":1}},"hashedStepId":"{A}"}}\n\n',
         f'id: 2\nevent: inngest.stream\ndata: {{"data":"x","hashedStepId":"{A}"}}\n\n',
@@ -140,10 +140,14 @@ async def test_a_subscriber_gets_the_log_with_its_offsets_and_comes_back_to_wher
         f'id: 4\nevent: inngest.commit\ndata: {{"hashedStepId":"{A}"}}\n\n',
         f"id: 5\nevent: inngest.response\ndata: {told}\n\n",
     ]
-    for after in range(6):
+    for after in range(5):
         async with following(server, run.run_id, str(after)) as events:
             assert (await events.some(5 - after)).decode() == "".join(blocks[after:])
             assert await events.next() is None
+    jwt = await token(server, (run.run_id, "$stream"))
+    response = await server.http.get(f"/v1/realtime/sse?token={jwt}", headers={"last-event-id": "5"})
+    # Browsers would come again and again.
+    assert response.status_code == 204
 
 
 async def test_bodies_that_come_at_once_do_not_tear_each_others_events_apart(server: Served) -> None:
@@ -162,7 +166,7 @@ async def test_bodies_that_come_at_once_do_not_tear_each_others_events_apart(ser
         await left.say(text[30:-1], text[-1:], mark("commit", A))
         await right.say(mark("rollback", B))
         heard += await one.some(3)
-        assert heard.count(b"inngest.") == 4 and "h\\u00e9".encode() in heard
+        assert heard.count(b"inngest.") == 4 and b"h\\u00e9" in heard
         assert await two.some(4) == heard
 
 
@@ -206,6 +210,16 @@ async def test_a_body_that_never_ends_is_let_go_when_the_run_is_over(server: Ser
         assert await events.next() is None
         assert await body.status() == await other.status() == 200
     assert server.node.streams._tails == {}
+
+
+async def test_a_body_for_a_run_that_is_over_is_let_go(server: Served) -> None:
+    run_id = await waiting_run(server)
+    await server.node.cancel(run_id)
+    async with teeing(server, run_id) as body:
+        await body.say(chunk(1, A))
+        assert await body.status() == 200
+    async with following(server, run_id) as events:
+        assert b'"statusCode":410' in await events.some(1)
 
 
 async def test_the_response_that_an_app_sends_is_the_one_that_is_told(server: Served) -> None:

@@ -185,6 +185,10 @@ class EndpointRun(RemoteRun):
 
     # Later requests.
 
+    def expects(self, request_id: str) -> bool:
+        """Whether the request was made again under this id, and is open. Nobody else can know that id."""
+        return request_id != _FIRST and request_id in self._calls
+
     def _request(self, call: OpenCall) -> Call:
         request = self._events[0].data
         plan, body = self.plan, original_body(self._events[0].data)

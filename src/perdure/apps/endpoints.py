@@ -97,6 +97,11 @@ class Endpoints:
         function = self._decider.catalogue.get(run.function_id)
         return function is not None and (function.config.url or "").startswith(ENDPOINT)
 
+    def expects(self, run_id: str, request_id: str) -> bool:
+        """Whether a request of a run was made again under this id, and is open: so an app in this process knows it."""
+        resident = self._runner.resident(run_id)
+        return isinstance(resident, EndpointRun) and resident.expects(request_id)
+
     async def outcome(self, run_id: str, within: float) -> Run | None:
         """A run when it has ended, None if it has not within some seconds. Raises `NotFoundError`."""
         ended = asyncio.Event()

@@ -217,24 +217,32 @@ class Reader:
         if found.standing.last > self._after:
             return None
         self._done = True
-        return [event for event in self._ending(found) if event.offset > self._after]
-
-    def _ending(self, found: Overview) -> list[StreamEvent]:
-        """What the log lacks: it is made of rows only, so all readers get the same, whenever they come."""
-        if found.standing.ended:
-            return []
-        first = found.standing.last + 1 + (streams.GAP if found.standing.open else 0)
-        response = Entry("response", None, response_of(found.status, found.output))
-        return [
-            StreamEvent(offset, entry.kind, entry.step, entry.body)
-            for offset, entry in enumerate([*found.closing, response], first)
-        ]
+        return [event for event in _ending(found) if event.offset > self._after]
 
     async def _look(self) -> Overview:
         found = await self._decider.view(partial(streams.overview, self._tail.run_id))
         if found is None:
             raise NotFoundError(f"there is no run {self._tail.run_id}")
         return found
+
+
+def _ending(found: Overview) -> list[StreamEvent]:
+    """What the log of an ended run lacks: made of rows only, so all readers get the same, whenever they come."""
+    if found.standing.ended:
+        return []
+    first = found.standing.last + 1 + (streams.GAP if found.standing.open else 0)
+    response = Entry("response", None, response_of(found.status, found.output))
+    return [
+        StreamEvent(offset, entry.kind, entry.step, entry.body)
+        for offset, entry in enumerate([*found.closing, response], first)
+    ]
+
+
+def last_offset(found: Overview) -> int | None:
+    """The offset of the response; None while there is none."""
+    if found.standing.ended:
+        return found.standing.last
+    return _ending(found)[-1].offset if found.over else None
 
 
 class Streams:

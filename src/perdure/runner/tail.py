@@ -26,6 +26,7 @@ _log = logging.getLogger("perdure.runner")
 _BATCH_DELAY: Final = 0.05
 """How long (seconds) chunks that nobody waits for are gathered before they are kept."""
 _BATCH_BYTES: Final = 64 * 1024
+_ROW_BYTES: Final = 4 * _BATCH_BYTES
 _FULL: Final = 1024 * 1024
 """Bytes that are not kept yet, beyond which sources are to wait."""
 _UNKEPT: Final = 10_000
@@ -178,7 +179,7 @@ class Tail:
             self._idle(self)
 
     async def _write_batch(self) -> None:
-        batch = self._unkept[:]
+        batch, size = self._batch()
         decision = partial(streams.append, self.run_id, batch, self._limit, anew=self._shift is None)
         try:
             answer = await self._decider.commit(decision)
@@ -192,15 +193,26 @@ class Tail:
         if self._shift is None:
             self._shift, self._floor = answer.first - 1, answer.first - 1
             # What was reserved while this was under way comes on top of what others had said before.
-            self._size += answer.size - sum(len(entry.body) for entry in batch)
+            self._size += answer.size - size
         done = self._kept + len(batch)
         while self._barriers and self._barriers[0] <= done:
             self._barriers.popleft()
         self._tell()
         self._kept = done
         del self._unkept[: len(batch)]
-        self._unkept_bytes -= sum(len(entry.body) for entry in batch)
+        self._unkept_bytes -= size
         self._forget()
+
+    def _batch(self) -> tuple[list[Entry], int]:
+        """What is kept next, and its bytes: not everything, for readers read batches."""
+        batch: list[Entry] = []
+        size = 0
+        for entry in self._unkept:
+            batch.append(entry)
+            size += len(entry.body)
+            if size >= _ROW_BYTES:
+                break
+        return batch, size
 
     def _refuse(self, refusal: str) -> None:
         self._refusal = refusal

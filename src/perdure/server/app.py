@@ -202,6 +202,8 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
 
     return Starlette(
         routes=[
+            # First, for they are asked once a step.
+            *endpoints.routes(backend, guard),
             Route("/health", health),
             Route("/health/", health),
             Route("/metrics", expose),
@@ -215,7 +217,6 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
             *browser.routes(),
             *operations.routes(backend),
             *realtime.routes(backend, guard),
-            *endpoints.routes(backend, guard),
             *connect.routes(backend, guard),
         ],
         exception_handlers={

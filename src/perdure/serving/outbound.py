@@ -53,10 +53,10 @@ class Received(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """An answer whose body comes bit by bit. Header names are in lower case."""
+    """An answer whose body comes bit by bit, as it was sent. Header names are in lower case."""
 
     status: int
-    headers: dict[str, str]
+    headers: list[tuple[str, str]]
     chunks: AsyncIterator[bytes]
 
 
@@ -109,8 +109,9 @@ class Outbound:
                 headers={**self._headers(), **headers},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT),
                 allow_redirects=False,
+                auto_decompress=False,
             ) as response:
-                found = {str(name).lower(): value for name, value in response.headers.items()}
+                found = [(str(name).lower(), value) for name, value in response.headers.items()]
                 yield Reply(response.status, found, response.content.iter_any())
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unanswered(url, error) from error

@@ -408,7 +408,7 @@ async def test_a_server_that_stops_does_not_wait_for_apps_that_answer() -> None:
 # The store.
 
 
-@pytest.mark.parametrize("report", ["step", "wait", "end", "steps"])
+@pytest.mark.parametrize("report", ["step", "wait", "end", "steps", "error"])
 async def test_a_report_that_the_store_refused_is_taken_when_it_is_repeated(
     report: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,6 +417,7 @@ async def test_a_report_that_the_store_refused_is_taken_when_it_is_repeated(
         "steps": [done("b", 2), done("c", 3)],
         "wait": [sleep("nap", "1s")],
         "end": [complete()],
+        "error": [thrown()],
     }[report]
     async with endpoint_world(Script(ended())) as world:
         run_id = await world.begin(done("a", 1))
@@ -435,6 +436,6 @@ async def test_a_report_that_the_store_refused_is_taken_when_it_is_repeated(
         await world.report(run_id, *news)
         if report.startswith("step"):
             await world.report(run_id, complete())
-        await world.clock.advance("1s")
+        await world.clock.advance("5s")
         assert (await world.run(run_id)).status == COMPLETED
-        assert len(world.calls) == (report == "wait")
+        assert len(world.calls) == (report in ("wait", "error"))

@@ -67,7 +67,7 @@ def test_what_apps_say(name: bytes, data: bytes, entry: Entry | None) -> None:
     ],
 )
 def test_what_apps_may_not_say(name: bytes, data: bytes) -> None:
-    with pytest.raises(MalformedStreamError, match="cannot be used|not the hash of a step"):
+    with pytest.raises(MalformedStreamError, match=r"cannot be used|not the hash of a step"):
         entry_of(name, data)
 
 

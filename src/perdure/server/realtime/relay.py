@@ -14,9 +14,9 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from perdure.engine.streams import overview
+from perdure.engine.streams import Overview, overview
 from perdure.model.streams import StreamTooLargeError
-from perdure.runner.streams import Reader, Tee
+from perdure.runner.streams import Reader, Tee, last_offset
 from perdure.server.backend import Backend
 from perdure.server.bodies import header
 from perdure.server.envelope import ApiError
@@ -30,9 +30,11 @@ _LAST_WORDS: Final = 1.0
 
 
 async def subscribe(backend: Backend, request: Request, run_id: str, timing: Timing) -> Response:
-    """The stream of a run, from after `Last-Event-ID`."""
+    """The stream of a run, from after `Last-Event-ID`; 204, on which browsers stop asking, if nothing is left."""
     after = _last_event_id(request)
-    await _must_exist(backend, run_id)
+    last = last_offset(await _existing(backend, run_id))
+    if last is not None and after >= last:
+        return Response(status_code=204)
     headers = dict(HEADERS)
     if not header(request.scope, b"origin"):
         headers["access-control-allow-origin"] = "*"
@@ -71,9 +73,11 @@ def _last_event_id(request: Request) -> int:
     return int(text)
 
 
-async def _must_exist(backend: Backend, run_id: str) -> None:
-    if await backend.view(partial(overview, run_id)) is None:
+async def _existing(backend: Backend, run_id: str) -> Overview:
+    found = await backend.view(partial(overview, run_id))
+    if found is None:
         raise ApiError(404, f"there is no run {run_id[:50]!r}")
+    return found
 
 
 async def publish_tee(backend: Backend, request: Request) -> Response:
@@ -84,8 +88,10 @@ async def publish_tee(backend: Backend, request: Request) -> Response:
     run_id = request.query_params.get("channel")
     if not run_id:
         raise ApiError(400, "channel query parameter required")
-    await _must_exist(backend, run_id)
+    found = await _existing(backend, run_id)
     with backend.streams.teeing(run_id) as tee:
+        if found.over:
+            tee.over.set()
         taking = asyncio.create_task(_take(backend, request, run_id, tee))
         ending = asyncio.create_task(tee.over.wait())
         try:

@@ -249,17 +249,17 @@ def _scope(environ: dict[str, Json], scheme: str, path: bytes | None = None) -> 
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if environ.get(name):
             headers.append((name.replace("_", "-").lower().encode("latin-1"), str(environ[name]).encode("latin-1")))
-    if path is None:
-        # In WSGI a path is bytes in the clothes of Latin-1.
-        path = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1", "replace")
+    # In WSGI a path is bytes in the clothes of Latin-1.
+    own = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1", "replace")
+    whole = own if path is None else path
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": environ["REQUEST_METHOD"],
         "scheme": scheme,
-        "path": path.decode("utf-8", "replace"),
-        "raw_path": quote(path).encode("ascii"),
+        "path": whole.decode("utf-8", "replace"),
+        "raw_path": quote(whole).encode("ascii"),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
         "root_path": "",
         "headers": headers,

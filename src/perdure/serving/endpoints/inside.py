@@ -54,8 +54,22 @@ class InsideOutbound(Outbound):
             raise ServerError(f"the engine did not answer {method} {urlsplit(url).path} within {timeout:g}s") from error
 
     async def _ask_inside(self, method: str, url: str, data: bytes, headers: Mapping[str, str]) -> Received:
-        async with exchange(self._application, method, url, headers, _once(data)) as reply:
-            return Received(reply.status, b"".join([chunk async for chunk in reply.chunks]))
+        found, body = 0, bytearray()
+        incoming: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
+
+        async def receive() -> Message:
+            return incoming.pop() if incoming else await asyncio.get_running_loop().create_future()
+
+        async def send(message: Message) -> None:
+            nonlocal found
+            found = message.get("status", found)
+            body.extend(message.get("body", b""))
+
+        try:
+            await self._application(_scope(method, url, headers), receive, send)
+        except Exception as error:
+            raise ServerError(f"the engine failed: {type(error).__name__}: {error}") from error
+        return Received(found, bytes(body))
 
     @asynccontextmanager
     async def open(
@@ -89,7 +103,7 @@ async def exchange(
         if start is None:
             task.result()
             raise ServerError("the engine gave no answer")
-        found = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
+        found = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
         yield Reply(start["status"], found, talk.chunks())
     finally:
         talk.left.set()
@@ -154,7 +168,7 @@ def _scope(method: str, url: str, headers: Mapping[str, str]) -> dict[str, Json]
     given = {"host": HOST, **{name.lower(): value for name, value in headers.items()}}
     return {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",

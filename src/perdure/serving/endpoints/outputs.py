@@ -28,9 +28,7 @@ _log = logging.getLogger("perdure.serving")
 _RUN: Final = "perdure-run"
 _TOKEN: Final = "perdure-token"
 _STREAM: Final = "perdure-stream"
-_OF_THE_CONNECTION: Final = frozenset(
-    {"connection", "content-encoding", "date", "keep-alive", "server", "transfer-encoding", "vary"}
-)
+_OF_THE_CONNECTION: Final = frozenset({"connection", "date", "keep-alive", "server", "transfer-encoding", "vary"})
 
 Headers = list[tuple[str, str]]
 
@@ -67,7 +65,7 @@ async def answer_output(link: Link, wanted: Wanted, scope: Scope, send: Send, co
     begun = False
     try:
         async with link.outbound.open(method, path, headers) as reply:
-            found = [pair for pair in reply.headers.items() if _is_passed_on(pair[0])]
+            found = [pair for pair in reply.headers if _is_passed_on(pair[0])]
             await _start(send, reply.status, [*found, *(cors or [])])
             begun = True
             async for chunk in reply.chunks:
