@@ -21,10 +21,10 @@ from perdure.model.keys import SigningKey
 from perdure.sdk.endpoint import Endpoint
 from perdure.sdk.stream import stream
 from perdure.serving import use_server
-from perdure.serving.endpoints import checkpoints
+from perdure.serving.endpoints import checkpoints, first
 from perdure.serving.settings import ServeOptions
 from perdure.sync import step as blocking
-from tests.support.endpoint_server import BROKEN, EndpointServer, endpoint_server, events_in
+from tests.support.endpoint_server import BROKEN, EndpointServer, endpoint_server, events_in, until
 from tests.support.hosting import asgi_server
 
 KEY = "signkey-prod-00ff00ff"
@@ -298,6 +298,25 @@ async def test_a_run_that_was_taken_away_still_has_an_answer(app: App, server: E
         answer = await http.get("/x")
     assert answer.status_code == 302 and "/output?token=T-" in answer.headers["location"]
     assert done == []
+
+
+async def test_a_server_hears_that_a_long_step_goes_on(
+    app: App, server: EndpointServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first, "_BEAT", 0.01)
+    long = asyncio.Event()
+
+    @app.endpoint()
+    async def handler(request: Request) -> Json:
+        await step.run("a", lambda: 1)
+        await step.run("b", long.wait)
+
+    async with client(handler) as http:
+        asking = asyncio.ensure_future(http.get("/x"))
+        await until(lambda: [ops for _, ops in server.reports].count([]) > 2)
+        server.fail = [409]
+        # The server gave the run to another request: this one leads there.
+        assert (await asking).status_code == 302
 
 
 async def test_a_step_that_is_too_large_fails(app: App, server: EndpointServer) -> None:

@@ -128,8 +128,8 @@ def current_door() -> Door:
 class Endpoint:
     """A durable handler of requests. Made by `@app.endpoint`, never directly.
 
-    Route to it like to any handler, or to `asgi` where a function is asked for, as servers do. `handler` is the decorated function:
-    one argument, a Starlette `Request`, and a `Response`, a JSON value, or None.
+    Route to it like to any handler, or to `asgi` where a function is asked for, as servers do. `handler` is the
+    decorated function: one argument, a Starlette `Request`, and a `Response`, a JSON value, or None.
     """
 
     def __init__(self, app: Owner, config: EndpointConfig, handler: Callable[..., Json]) -> None:

@@ -1,5 +1,6 @@
 // Endpoints on npm's `inngest`: requests that become runs. Each handler notes under ?key= when it begins and what it does.
 
+import fs from "node:fs";
 import { Inngest, NonRetriableError, RetryAfterError, referenceFunction, step } from "inngest";
 import { endpointAdapter, serve, serveEndpoint } from "inngest/node";
 import { host, logger, note } from "./host.mjs";
@@ -29,6 +30,14 @@ const sleeps = async ({ span }, noted, request) => {
   return new Response(`${before} ${after} ${new URL(request.url).search}`);
 };
 const twice = (work) => (query, noted) => (noted("try") < 2 ? fails("not yet")() : work(query, noted));
+
+/** Kills the server, this process, or both; once. */
+function dies(marker, who) {
+  if (fs.existsSync(marker)) return;
+  fs.writeFileSync(marker, "");
+  if (who !== "app") process.kill(Number(fs.readFileSync(process.env.LEDGER + ".server")), "SIGKILL");
+  if (who !== "server") process.kill(process.pid, "SIGKILL");
+}
 
 const handlers = {
   // Answered at once.
@@ -105,11 +114,19 @@ const handlers = {
     await run(noted, "a");
     fails("fn final", NonRetriableError)();
   },
-  "/crashes": async ({ at }, noted) => {
-    for (const name of ["a", "b"]) await run(noted, name);
-    await step.sleep("rest", "500ms");
-    for (const name of ["c", "d"]) await run(noted, name);
-    return Response.json({ done: true });
+  "/crashes": async ({ key, at, who }) => {
+    const ledger = (what) => fs.appendFileSync(process.env.LEDGER, `${key} ${what}\n`);
+    const reached = (place) => at === place && dies(`${process.env.LEDGER}.${key}`, who);
+    const once = async (name) => {
+      await step.run(name, () => (ledger(name), reached(`in ${name}`), name));
+      reached(`after ${name}`);
+    };
+    await once("a");
+    await once("b");
+    await step.sleep("rest", "300ms");
+    await once("c");
+    await once("d");
+    return { done: key };
   },
   "/large": async (query, noted) => {
     await run(noted, "small");
@@ -137,7 +154,7 @@ const optioned = {
   "/retries-0": endpoint(caught, { retries: 0 }),
   "/retries-1": endpoint(caught, { retries: 1 }),
   "/throws-always": endpoint((query, noted) => (noted("try"), fails("always")()), { retries: 2 }),
-  "/poll": serveEndpoint(client.endpointProxy()),
+  "/poll": client.endpointProxy(),
 };
 
 const listeners = Object.fromEntries(Object.entries(handlers).map(([path, handler]) => [path, endpoint(handler)]));

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from perdure.apps.gateway import GatewayFailure
-from perdure.apps.remote import UnknownRunError
-from perdure.apps.run import RemoteCode, StaleCallError
+from perdure.apps.run import RemoteCode, StaleCallError, UnknownRunError
 from perdure.apps.transport import Call, CallError, Reply
 from perdure.model.config import Concurrency
 from perdure.model.errors import ErrorInfo, RunFailedError

@@ -179,6 +179,9 @@ class _Answering:
             await self._room.wait()
         self._waiting += 1
         self._said.put(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            # What is still to be recorded holds up nobody.
+            self._said.put(None)
 
     # In the thread.
 

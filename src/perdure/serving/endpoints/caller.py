@@ -66,7 +66,10 @@ class Caller:
         self._answered.set()
 
     async def served_by(self, work: asyncio.Task[None]) -> None:
-        """Returns when the caller is answered or gone; the work goes on. Raises what the work raises before that."""
+        """Returns when the work is done, at which the caller has been answered long since, or is gone.
+
+        So whoever serves waits for the work before it stops. Being cancelled does not cancel the work.
+        """
         watch = asyncio.ensure_future(self._watch())
         answered = asyncio.ensure_future(self._answered.wait())
         flowing = asyncio.ensure_future(self._flow())
@@ -74,7 +77,6 @@ class Caller:
             while not self._answered.is_set() and not watch.done():
                 await asyncio.wait([watch, answered, work], return_when=asyncio.FIRST_COMPLETED)
                 if work.done():
-                    work.result()
                     break
             if self._stream is not None and self._stream.active.is_set():
                 await asyncio.wait([watch, flowing], return_when=asyncio.FIRST_COMPLETED)
@@ -85,6 +87,7 @@ class Caller:
             await asyncio.wait([watch, answered, flowing])
         if self._aborted:
             raise AnswerBrokeOffError("the response of the endpoint broke off")
+        await asyncio.shield(work)
 
     async def _flow(self) -> None:
         """Sends the stream, from when it is active."""

@@ -45,6 +45,8 @@ _MINE: Final = frozenset({STEP_RUN, SEND_EVENT, SEND_SIGNAL})
 _FUNCTION: Final = step_hash("complete")
 """The id under which the outcome of the handler itself is reported."""
 _FAREWELL: Final = 1.0
+_BEAT: Final = 120.0
+"""How often the server hears that the handler is still at work (seconds), so that it makes no other request."""
 
 
 class EndpointTimeoutError(PerdureError):
@@ -124,12 +126,20 @@ class FirstHost:
         """Runs the handler as far as this request goes."""
         self._life = self._loop.create_task(self._live())
         limit = self._loop.call_later(self._timeout / 1000, self._expire)
+        beating = self._loop.create_task(self._beat())
         try:
             return await self._outcome
         finally:
             limit.cancel()
+            beating.cancel()
             self._leave()
             await asyncio.wait([self._life], timeout=_FAREWELL)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT)
+            if self._recorder.begun is not None:
+                await self._recorded()
 
     async def _live(self) -> None:
         try:
@@ -180,9 +190,11 @@ class FirstHost:
         """Has operations recorded; None, and the end of this request, where they are not."""
         self._lull.committing += 1
         try:
+            is_first = self._recorder.begun is None
             begun = await self._recorder.record(*ops)
-            # Once whoever called has told the outcome of what it had recorded.
-            self._loop.call_soon(self._on_begun, begun)
+            if is_first:
+                # Once whoever called has told the outcome of what it had recorded.
+                self._loop.call_soon(self._on_begun, begun)
             return begun
         except Exception as error:
             self._settle(Broken(error))
@@ -207,7 +219,7 @@ class FirstHost:
     def leave_step(self) -> None:
         self._lull.running -= 1
         self._lull.stir()
-        self._lull.look_out()
+        self._look_out()
 
     async def report(self, op: Op) -> Memo | Retry:
         if op.op == STEP_RUN:
@@ -249,8 +261,7 @@ class FirstHost:
             self._channel.rollback(op.id)
             return await self._stand_still()
         self._channel.commit(op.id)
-        # What was found while the step executed has waited for this.
-        self._lull.look_out()
+        self._look_out()
         return Memo(op.data or b"null")
 
     async def _failed(self, op: Op) -> Memo:
@@ -262,7 +273,7 @@ class FirstHost:
             if begun is None:
                 return await self._stand_still()
             if begun.goes_on:
-                self._lull.look_out()
+                self._look_out()
                 return Memo(encode((op.error or ErrorInfo("Error", "")).to_json()), failed=True)
             # This server calls again at once: a step that failed is news for the handler.
             self._settle(Suspended(begun))
@@ -272,6 +283,11 @@ class FirstHost:
         return await self._stand_still()
 
     # Steps that must wait.
+
+    def _look_out(self) -> None:
+        """What was found while a step executed, or was being recorded, has waited for its end."""
+        if self._found or self._errors:
+            self._lull.look_out()
 
     async def _find(self, op: Op) -> None:
         own = asyncio.current_task() is self._life or not self._function.is_async
