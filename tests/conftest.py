@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator
 
@@ -63,3 +64,16 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     if NO_SKIP and report.skipped:
         _fail(report)
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_is() -> Generator[None]:
+    """Frameworks configure the logging of the whole process; the next test must not find it so."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        # Pytest's own come and go with the phases of a test.
+        if handler not in handlers and not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
