@@ -6,5 +6,5 @@ from perdure.apps import endpoint
 from perdure.cli import main
 
 if __name__ == "__main__":
-    vars(endpoint).update(SILENCE=2000, GRACE=1000)
+    endpoint.__dict__.update(SILENCE=2000, GRACE=1000)
     main(prog_name="perdure")

@@ -51,7 +51,8 @@ class Pair:
             "app": [node(), str(SDK / "endpoints.mjs")],
         }
         more = {"INNGEST_DEV": self.server_url, "PORT": str(app), "LEDGER": str(self.ledger), "APP_ID": "chaos"}
-        self._environment = environment(more)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._environment = environment(more) | {"PYTHONPATH": path}
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.keys = itertools.count(1)
