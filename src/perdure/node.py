@@ -119,6 +119,8 @@ class Node(Operations):
 
     def secret(self, purpose: str) -> bytes:
         """What this installation signs tokens of a kind with: random, and the same after a restart."""
+        if not self._secret:
+            raise RuntimeError("the engine has not started: ask it for its application once it has")
         return hmac.digest(self._secret, purpose.encode(), "sha256")
 
     def _is_embedded(self, app_id: str) -> bool:

@@ -73,28 +73,31 @@ async def test_what_is_no_list_of_topics_gets_no_token(server: Served, body: byt
     assert told in response.json()["error"] and response.json()["status"] == 400
 
 
-def bad_tokens(now: int) -> Iterable[str]:
-    good = issue_token([TOPIC], DEVELOPMENT, now=now, token_id="1")
+def bad_tokens(now: int, secret: bytes) -> Iterable[str]:
+    good = issue_token([TOPIC], secret, now=now, token_id="1")
     head, body, _ = good.split(".")
     yield ""
     yield "nonsense"
     yield "a.b.c"
     yield issue_token([TOPIC], b"another secret", now=now, token_id="1")
-    yield issue_token([TOPIC], DEVELOPMENT, now=now - 60_001, token_id="1")
-    yield issue_token([TOPIC], DEVELOPMENT, now=now + 60_000, token_id="1")
+    # What servers of other makes sign with, and everybody knows.
+    yield issue_token([TOPIC], DEVELOPMENT, now=now, token_id="1")
+    yield issue_token([TOPIC], secret, now=now - 60_001, token_id="1")
+    yield issue_token([TOPIC], secret, now=now + 60_000, token_id="1")
     # Without a signature, as "none" would have it.
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
     yield f"{none}.{body}."
     yield f"{head}.{body}."
     for extra in ({"env": "another"}, {"topics": "all"}, {"topics": [{"channel": "c"}]}):
         merged = {"env": ENVIRONMENT, "topics": [], **extra}
-        yield sign(Claims("rt.inngest.com", "", "", merged), DEVELOPMENT, now=now, lifetime=60_000)
-    yield sign(Claims("connect.inngest.com", "", "", {"env": ENVIRONMENT}), DEVELOPMENT, now=now, lifetime=60_000)
+        yield sign(Claims("rt.inngest.com", "", "", merged), secret, now=now, lifetime=60_000)
+    yield sign(Claims("connect.inngest.com", "", "", {"env": ENVIRONMENT}), secret, now=now, lifetime=60_000)
 
 
 async def test_nobody_listens_without_a_good_token(server: Served) -> None:
     now = server.node.clock.now()
-    for jwt in bad_tokens(now):
+    secret = server.node.secret("realtime")
+    for jwt in bad_tokens(now, secret):
         with pytest.raises(InvalidStatus) as refused:
             async with connect(server, jwt):
                 pass
@@ -107,7 +110,7 @@ async def test_nobody_listens_without_a_good_token(server: Served) -> None:
     with pytest.raises(InvalidStatus):
         async with connect_socket(server.ws("/v1/realtime/connect"), proxy=None):
             pass
-    good = issue_token([TOPIC], DEVELOPMENT, now=now, token_id="1")
+    good = issue_token([TOPIC], secret, now=now, token_id="1")
     assert (await server.http.get("/v1/realtime/connect", params={"token": good})).status_code == 426
 
 

@@ -12,6 +12,7 @@ send events, to listen with a token, and to come for an answer with one.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -24,8 +25,6 @@ from perdure.server.envelope import ApiError, error_reply, is_events
 
 ServerKind = Literal["dev", "cloud"]
 
-DEVELOPMENT_SECRET: Final = b"dev-mode-is-not-secret"
-"""Signs the tokens of a server without keys: known to everybody, as SDKs and tests expect."""
 _OPEN_PATHS = frozenset({"/health", "/health/", "/perdure-stream.js"})
 _TOKEN_PATHS = frozenset({"/v1/realtime/connect", "/v1/realtime/sse", "/v0/connect"})
 """Their routes ask for a token of their own: a browser cannot send headers with a WebSocket or an EventSource."""
@@ -63,9 +62,9 @@ class Guard:
         headers = {"x-content-type-options": "nosniff", "www-authenticate": "Bearer"}
         return Response("Authentication failed\n", 401, headers, "text/plain")
 
-    def secret(self, purpose: str) -> bytes:
-        """What tokens of a kind are signed with. Without keys it is no secret, as nothing is then."""
-        return DEVELOPMENT_SECRET if self.keys is None else self.keys.derive(purpose)
+    def secret(self, purpose: str, installation: Callable[[str], bytes]) -> bytes:
+        """What tokens of a kind are signed with: made from the keys, or else the installation's own secret."""
+        return installation(purpose) if self.keys is None else self.keys.derive(purpose)
 
     def knows_event_key(self, key: str) -> bool:
         """Whether events may come in under a key."""

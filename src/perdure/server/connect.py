@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,7 +54,7 @@ _MAX_FLUSH = 16 * 1024 * 1024
 
 def routes(backend: Backend, guard: Guard) -> list[BaseRoute]:
     """The routes; session tokens are signed with the guard's secret."""
-    api = _Api(backend, guard.secret(PURPOSE), os.urandom)
+    api = _Api(backend, partial(guard.secret, PURPOSE, backend.secret), os.urandom)
     return [
         Route("/v0/connect/start", api.start, methods=["POST"]),
         Route("/v0/connect/flush", api.flush, methods=["POST"]),
@@ -64,7 +65,7 @@ def routes(backend: Backend, guard: Guard) -> list[BaseRoute]:
 
 
 class _Api:
-    def __init__(self, backend: Backend, secret: bytes, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, backend: Backend, secret: Callable[[], bytes], entropy: Callable[[int], bytes]) -> None:
         self._backend = backend
         self._secret = secret
         self._new_id = UlidFactory(backend.clock.now, entropy)
@@ -75,7 +76,7 @@ class _Api:
         await _read(request, StartRequest, _MAX_START)
         connection_id = self._new_id()
         claims = Claims(ISSUER, ACCOUNT_ID, connection_id, {"env": ENVIRONMENT_ID})
-        token = sign(claims, self._secret, now=self._backend.clock.now(), lifetime=_SESSION)
+        token = sign(claims, self._secret(), now=self._backend.clock.now(), lifetime=_SESSION)
         # "http" becomes "ws", and "https" "wss".
         endpoint = f"ws{str(request.base_url).removeprefix('http')}v0/connect"
         return _protobuf(StartResponse(connection_id, endpoint, GATEWAY_GROUP, token))
@@ -92,7 +93,7 @@ class _Api:
     async def connect(self, socket: WebSocket) -> None:
         offered: list[str] = socket.scope.get("subprotocols", [])
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await serve_worker(socket, self._backend, self._secret)
+        await serve_worker(socket, self._backend, self._secret())
 
     async def connections(self, request: Request) -> Response:
         app_id = request.query_params.get("app_id")

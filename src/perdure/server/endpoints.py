@@ -84,7 +84,7 @@ class _Api:
         return sign(claims, self._backend.secret(_PURPOSE), now=now, lifetime=_TOKEN_LIFETIME)
 
     def _stream_token(self, run_id: str, now: int) -> str:
-        secret = self._guard.secret("realtime")
+        secret = self._guard.secret("realtime", self._backend.secret)
         return issue_token([Topic(run_id, STREAM_TOPIC)], secret, now=now, token_id=run_id, lifetime=_TOKEN_LIFETIME)
 
     async def steps(self, request: Request) -> Response:

@@ -117,15 +117,14 @@ const handlers = {
   "/crashes": async ({ key, at, who }) => {
     const ledger = (what) => fs.appendFileSync(process.env.LEDGER, `${key} ${what}\n`);
     const reached = (place) => at === place && dies(`${process.env.LEDGER}.${key}`, who);
-    const once = async (name) => {
-      await step.run(name, () => (ledger(name), reached(`in ${name}`), name));
-      reached(`after ${name}`);
-    };
+    // A step begins when those before it are recorded; what is between two steps may run earlier.
+    const once = (name) => step.run(name, () => (reached(`before ${name}`), ledger(name), reached(`in ${name}`), name));
     await once("a");
     await once("b");
     await step.sleep("rest", "300ms");
     await once("c");
     await once("d");
+    reached("at the end");
     return { done: key };
   },
   "/large": async (query, noted) => {

@@ -6,7 +6,8 @@ alone: whoever has one may listen from any origin, and nobody may without.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
@@ -33,7 +34,7 @@ _MAX_TOPICS_BYTES = 1024 * 1024
 
 def routes(backend: Backend, guard: Guard, timing: Timing | None = None) -> list[BaseRoute]:
     """The routes; tokens are signed with the guard's secret."""
-    api = _Api(backend, guard.secret(PURPOSE), timing or Timing())
+    api = _Api(backend, partial(guard.secret, PURPOSE, backend.secret), timing or Timing())
     return [
         Route("/v1/realtime/token", api.token, methods=["POST"]),
         WebSocketRoute("/v1/realtime/connect", api.connect),
@@ -45,7 +46,7 @@ def routes(backend: Backend, guard: Guard, timing: Timing | None = None) -> list
 
 
 class _Api:
-    def __init__(self, backend: Backend, secret: bytes, timing: Timing) -> None:
+    def __init__(self, backend: Backend, secret: Callable[[], bytes], timing: Timing) -> None:
         self._backend = backend
         self._secret = secret
         self._timing = timing
@@ -60,7 +61,7 @@ class _Api:
             known = "must provide a list of topics"
             raise ApiError(400, f"Invalid request: {told if told == known else f'{known}: {told}'}") from error
         hub, now = self._backend.realtime, self._backend.clock.now()
-        return reply({"jwt": issue_token(topics, self._secret, now=now, token_id=hub.new_id())}, 201)
+        return reply({"jwt": issue_token(topics, self._secret(), now=now, token_id=hub.new_id())}, 201)
 
     async def connect(self, socket: WebSocket) -> None:
         try:
@@ -108,4 +109,4 @@ class _Api:
             raise ApiError(401, "Not authenticated") from error
 
     def _read_token(self, token: str) -> list[Topic]:
-        return read_token(token, self._secret, now=self._backend.clock.now())
+        return read_token(token, self._secret(), now=self._backend.clock.now())
