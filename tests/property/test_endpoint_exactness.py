@@ -20,7 +20,9 @@ VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20
 def test_answers(status: int, pairs: list[tuple[str, str]], body: bytes) -> None:
     told = Captured(status, tuple(pairs), body)
     found = answer_of(encode(told.result()))
-    assert (found.status, found.headers, found.body) == (status, pairs, body)
+    # These have none, whatever was said.
+    expected = b"" if status in (204, 205, 304) else body
+    assert (found.status, found.headers, found.body) == (status, pairs, expected)
 
 
 @given(

@@ -184,6 +184,12 @@ CASES: dict[str, Case] = {
         failing("Stream request failed: 404 Not Found", resumed_after=[""]),
         [Reply(["{}"], 404, JSON)],
     ),
+    "relay_over": Case(
+        "the relay has nothing left",
+        [Reply([META, REDIRECT])],
+        failing("the stream is over: nothing comes after this event", resumed_after=[""]),
+        [Reply([], 204)],
+    ),
     "relay_expired": Case(
         "the relay's token has expired, and nothing else is known",
         [Reply([META, REDIRECT])],

@@ -319,6 +319,26 @@ async def test_a_server_hears_that_a_long_step_goes_on(
         assert (await asking).status_code == 302
 
 
+async def test_a_server_hears_that_a_response_goes_on(
+    app: App, server: EndpointServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first, "_BEAT", 0.01)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"a"
+        await until(lambda: len(server.reports) >= 3)
+        yield b"b"
+
+    @app.endpoint()
+    async def handler(request: Request) -> Response:
+        await step.run("a", lambda: 1)
+        return StreamingResponse(pieces())
+
+    async with client(handler) as http:
+        assert (await http.get("/x")).content == b"ab"
+    assert server.ops == [("StepRun", "a"), ("RunComplete", "")]
+
+
 async def test_a_step_that_is_too_large_fails(app: App, server: EndpointServer) -> None:
     @app.endpoint()
     async def handler(request: Request) -> Json:

@@ -29,6 +29,8 @@ _STALE_WITHIN: Final = 0.1
 _MAX_REDIRECTS: Final = 20
 _WITH_BODY: Final = frozenset({307, 308})
 _AS_GET: Final = frozenset({301, 302, 303})
+_FOR_ONE_HOST: Final = frozenset({"authorization", "cookie"})
+"""What a caller showed to one host is not for another one to see."""
 _SHOWN: Final = 200
 """How much of what HTTP libraries say of a broken answer is shown (characters): they quote it."""
 
@@ -63,7 +65,9 @@ class HttpTransport:
             location = reply.headers.get("location")
             if location is None or reply.status not in _WITH_BODY | _AS_GET:
                 return reply
-            at = _target(url, at, location)
+            before, at = at, _target(url, at, location)
+            if _is_another_host(before, at):
+                headers = {name: value for name, value in headers.items() if name not in _FOR_ONE_HOST}
             if reply.status in _AS_GET:
                 method, payload = "GET", b""
         raise CallError(
@@ -128,6 +132,12 @@ def _target(url: str, at: str, location: str) -> str:
         shown = location[:_SHOWN]
         raise CallError("invalid_url", f"The app at {url} redirects to {shown!r}, which is no URL that can be called.")
     return urlunsplit(found if found.query else found._replace(query=urlsplit(at).query))
+
+
+def _is_another_host(before: str, at: str) -> bool:
+    """Whether a redirect leads elsewhere, or to where everybody can read along."""
+    old, new = urlsplit(before), urlsplit(at)
+    return old.hostname != new.hostname or (old.scheme == "https" and new.scheme != "https")
 
 
 def _span(seconds: float) -> str:

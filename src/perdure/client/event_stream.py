@@ -138,7 +138,7 @@ class EventStream:
         try:
             return await self._relay.connect(self.last_event_id)
         except RefusedError as refused:
-            if refused.expired and self._relay.output_url is not None:
+            if (refused.expired or refused.is_over) and self._relay.output_url is not None:
                 await self._poll()
                 return None
             error = StreamError(str(refused), refused.status)

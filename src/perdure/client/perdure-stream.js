@@ -149,7 +149,7 @@ class Stream {
         this.early = null
         if (this.signal.aborted || error.final) throw error
         const { status } = error
-        if ((status === 401 || status === 403) && this.outputUrl) this.response = await this.poll()
+        if ([204, 401, 403].includes(status) && this.outputUrl) this.response = await this.poll()
         else if (status && status < 500 && ![408, 425, 429].includes(status)) throw error
         else await this.failedWith(error)
       }
@@ -159,6 +159,7 @@ class Stream {
   async ask() {
     const headers = { Accept: EVENT_STREAM, ...(this.lastEventId && { "Last-Event-ID": this.lastEventId }) }
     const relay = await this.fetch(this.relayUrl, { headers, credentials: "omit", cache: "no-store", signal: this.signal })
+    if (relay.status === 204) throw new StreamError("the stream is over: nothing comes after this event", 204)
     if (!relay.ok) {
       relay.body?.cancel().catch(() => {})
       throw new StreamError(`Stream request failed: ${relay.status} ${relay.statusText}`.trim(), relay.status)

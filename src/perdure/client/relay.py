@@ -28,7 +28,13 @@ class RefusedError(Exception):
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.status = response.status
-        super().__init__(f"Stream request failed: {response.status} {response.reason or ''}".rstrip())
+        said = f"Stream request failed: {response.status} {response.reason or ''}".rstrip()
+        super().__init__("the stream is over: nothing comes after this event" if self.is_over else said)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left after the last event that came in."""
+        return self.status == HTTPStatus.NO_CONTENT
 
     @property
     def lasting(self) -> bool:
@@ -87,7 +93,7 @@ class Relay:
     async def _ask(self, last_event_id: str) -> aiohttp.ClientResponse:
         headers = {"accept": EVENT_STREAM} | ({"last-event-id": last_event_id} if last_event_id else {})
         response = await self._session.get(self.url or "", headers=headers, timeout=_RELAY_LIMIT)
-        if not response.ok:
+        if not response.ok or response.status == HTTPStatus.NO_CONTENT:
             response.close()
             raise RefusedError(response)
         return response

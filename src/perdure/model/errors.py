@@ -173,7 +173,7 @@ def _describe(error: BaseException, depth: int) -> ErrorInfo:
     return ErrorInfo(
         name=type(error).__name__,
         message=_message(error),
-        stack=stack[-_MAX_STACK:],
+        stack=_text(stack[-_MAX_STACK:]),
         cause=_describe(cause, depth + 1) if cause is not None and depth < _MAX_CAUSES else None,
     )
 
@@ -182,4 +182,9 @@ def _message(error: BaseException) -> str:
     # KeyError('x') prints as "'x'": its argument says more than its quotes.
     if isinstance(error, KeyError) and len(error.args) == 1:
         return f"key {error.args[0]!r} is missing"
-    return str(error).encode("utf-8", "replace").decode()
+    return _text(str(error))
+
+
+def _text(text: str) -> str:
+    # Of half a character, as in names of files that are not UTF-8, no JSON can be made.
+    return text.encode("utf-8", "replace").decode()

@@ -109,6 +109,9 @@ class Tee:
     async def add(self, entry: Entry) -> None:
         """Adds an event, and waits while too much is not kept yet. Raises `StreamTooLargeError`."""
         tail, step = self._tail, entry.step
+        if step is not None and step in self._steps and tail.speakers.get(step) is not self:
+            # A later attempt speaks for the step by now, and only that one counts.
+            return
         if entry.kind == "data":
             tail.reserve(len(entry.body))
             if step is not None and step not in self._steps:
@@ -119,15 +122,18 @@ class Tee:
         elif step is not None:
             self._steps.discard(step)
         tail.add(entry.kind, step, entry.body)
+        if entry.kind == "data" and step is not None:
+            tail.speakers[step] = self
         if tail.full:
             await tail.drained()
 
     async def broke_off(self) -> None:
         """The connection is gone in mid step: what the step has said counts only if the step is recorded."""
-        left = [step for step in self._steps if step in self._tail.open]
+        left = [step for step in self._steps if self._tail.speakers.get(step) is self]
         if left:
             for entry in await self._decider.view(partial(streams.closing, self._tail.run_id, left)):
-                self._tail.add(entry.kind, entry.step)
+                if entry.step is not None and self._tail.speakers.get(entry.step) is self:
+                    self._tail.add(entry.kind, entry.step)
 
 
 class Reader:

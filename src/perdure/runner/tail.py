@@ -30,7 +30,7 @@ _ROW_BYTES: Final = 4 * _BATCH_BYTES
 _FULL: Final = 1024 * 1024
 """Bytes that are not kept yet, beyond which sources are to wait."""
 _UNKEPT: Final = 10_000
-"""Events that may be told before they are kept; far fewer than `streams.GAP`."""
+"""Events that may be told before they are kept; far fewer than `streams.GAP`. Of twice as many, sources are to wait."""
 _IN_MEMORY: Final = 1024 * 1024
 """Bytes of what is kept that stay in memory, for readers who follow."""
 _EVENT_BYTES: Final = 200
@@ -48,6 +48,8 @@ class Tail:
         self.listeners: set[asyncio.Event] = set()
         self.open: dict[str, None] = {}
         """The steps that have said what is neither committed nor rolled back."""
+        self.speakers: dict[str, object] = {}
+        """Who speaks for a step that is open, where several could: only the last who began does."""
         self._decider = decider
         self._limit = limit
         self._idle = idle
@@ -75,7 +77,8 @@ class Tail:
     @property
     def full(self) -> bool:
         """Whether sources should wait (`drained`)."""
-        return self._unkept_bytes > _FULL
+        # Many small chunks take memory too.
+        return self._unkept_bytes > _FULL or len(self._unkept) > 2 * _UNKEPT
 
     @property
     def settled(self) -> bool:
@@ -100,6 +103,7 @@ class Tail:
             self.open[step] = None
         elif step is not None:
             self.open.pop(step, None)
+            self.speakers.pop(step, None)
         self._count += 1
         self._unkept.append(Entry(kind, step, body))
         self._unkept_bytes += len(body)
@@ -124,8 +128,9 @@ class Tail:
         return self._floor
 
     async def settle(self) -> None:
-        """Waits until all is kept. Raises `StreamTooLargeError` when it cannot be."""
-        while self._unkept:
+        """Waits until all that was said by now is kept. Raises `StreamTooLargeError` when it cannot be."""
+        until = self._count
+        while self._kept < until:
             self._write_soon()
             if self._writing is not None:
                 await asyncio.shield(self._writing)
@@ -142,11 +147,11 @@ class Tail:
     async def close(self, timeout: float) -> None:
         """Keeps what is left, unless the store does not take it in time (seconds)."""
         if self._unkept:
-            self._write_soon()
-        writing = self._writing
-        if writing is not None:
-            await asyncio.wait([writing], timeout=timeout)
-            writing.cancel()
+            settling = self._loop.create_task(self.settle())
+            await asyncio.wait([settling], timeout=timeout)
+            settling.cancel()
+        if self._writing is not None:
+            self._writing.cancel()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -170,13 +175,15 @@ class Tail:
             self._writing = self._loop.create_task(self._write())
 
     async def _write(self) -> None:
+        # One batch, for somebody may wait for no more than that, while others go on and on.
         try:
-            while self._unkept and (self._barriers or self._unkept_bytes >= _BATCH_BYTES or self._timer is None):
-                await self._write_batch()
+            await self._write_batch()
         finally:
             self._writing = None
         if not self._unkept:
             self._idle(self)
+        elif self._barriers or self._unkept_bytes >= _BATCH_BYTES or self._timer is None:
+            self._write_soon()
 
     async def _write_batch(self) -> None:
         batch, size = self._batch()
@@ -210,7 +217,7 @@ class Tail:
         for entry in self._unkept:
             batch.append(entry)
             size += len(entry.body)
-            if size >= _ROW_BYTES:
+            if size >= _ROW_BYTES or len(batch) >= _UNKEPT:
                 break
         return batch, size
 

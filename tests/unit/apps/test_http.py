@@ -271,6 +271,17 @@ async def test_a_redirect_without_a_query_keeps_what_shall_run() -> None:
         assert second.heads[0].startswith("POST /api/inngest/?fnId=app-fn&stepId=step ")
 
 
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", True), ("localhost", False)])
+async def test_what_a_caller_showed_to_one_host_is_not_told_to_another(host: str, shown: bool) -> None:
+    async with redirecting(307, f"http://{host}:{{}}/moved?x=1") as (first, second), transport() as http:
+        call = a_call(first.url)
+        call.headers |= {"authorization": "Bearer secret", "cookie": "a=secret"}
+        assert (await http.call(call)).status == 200
+        assert "secret" in first.heads[0]
+        assert ("secret" in second.heads[0]) is shown
+        assert "x-run-id: run" in second.heads[0].lower()
+
+
 async def test_a_redirect_may_name_a_path_alone() -> None:
     async with hostile() as app, transport() as http:
         app.status, app.headers = 307, {"location": "/elsewhere", **SDK}

@@ -308,3 +308,87 @@ async def test_a_source_waits_while_much_is_not_kept_yet(monkeypatch: pytest.Mon
         nodes.append(node)
         assert await (await node.trigger("t-talk")).result() == 2000
         assert 0 < most < 200
+
+
+async def test_a_source_of_many_small_chunks_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "_UNKEPT", 50)
+    app = App("t")
+    most = 0
+
+    @app.function("talk", trigger="go")
+    async def talk(ctx: Context) -> int:
+        async def letters() -> AsyncIterator[str]:
+            nonlocal most
+            for _ in range(1000):
+                yield "x"
+                most = max(most, len(node.streams._tails[ctx.run_id]._unkept))
+
+        return len(await step.run("say", lambda: stream.pipe(letters())))
+
+    async with running(app) as node:
+        assert await (await node.trigger("t-talk")).result() == 1000
+        assert 50 < most <= 101
+
+
+async def test_a_step_ends_while_another_one_goes_on_and_on() -> None:
+    app = App("t")
+    recorded = asyncio.Event()
+
+    async def endless() -> None:
+        while not recorded.is_set():
+            stream.push("x" * 1000)
+            await asyncio.sleep(0)
+
+    async def short() -> None:
+        stream.push("y")
+
+    async def record() -> None:
+        await step.run("short", short)
+        recorded.set()
+
+    @app.function("talk", trigger="go")
+    async def talk(ctx: Context) -> None:
+        await asyncio.gather(step.run("endless", endless), record())
+
+    async with running(app) as node:
+        run = await node.trigger("t-talk")
+        async with asyncio.timeout(10):
+            await run.result()
+
+
+async def test_of_two_attempts_that_speak_at_once_the_later_counts() -> None:
+    talk = Talk()
+    async with running(talk.app) as node:
+        run = await node.trigger("t-talk")
+        with (
+            node.streams.following(run.run_id) as reader,
+            node.streams.teeing(run.run_id) as old,
+            node.streams.teeing(run.run_id) as new,
+        ):
+            await old.add(Entry("data", "s", b"1"))
+            await new.add(Entry("data", "s", b"2"))
+            # Nobody has heard yet that the connection of the first is gone.
+            await old.add(Entry("data", "s", b"3"))
+            await old.add(Entry("commit", "s"))
+            await old.broke_off()
+            await new.add(Entry("data", "s", b"4"))
+            await new.add(Entry("commit", "s"))
+            assert shown(await some(reader, 5)) == [1, "rollback", 2, 4, "commit"]
+        talk.say(None)
+        await run.result()
+        assert node.streams._tails == {}
+
+
+async def test_what_was_said_is_kept_when_the_node_stops_however_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "_ROW_BYTES", 10)
+    talk = Talk()
+    async with running(talk.app) as node:
+        run = await node.trigger("t-talk")
+        with node.streams.following(run.run_id) as reader, node.streams.teeing(run.run_id) as tee:
+            talk.say("begun")
+            await reader.next()
+            for number in range(100):
+                await tee.add(Entry("data", "s", b"%d" % number))
+            await node.streams.close()
+            kept = await node.view(partial(streams.events_after, run.run_id, 95))
+            assert shown(kept)[-1] == 99

@@ -74,7 +74,7 @@ class EndpointAnswer(Response):
             link = link_of(self._endpoint.app)
             wanted = wanted_output(scope) if link.public_url is None else None
             if wanted is not None:
-                await answer_output(link, wanted, scope, send)
+                await answer_output(link, wanted, scope, receive, send)
                 return
             request = await self._read(scope, receive)
         except ConfigError as error:
@@ -86,6 +86,9 @@ class EndpointAnswer(Response):
             await caller.answer(_problem(413, "BodyTooLargeError", message))
             return
         except CallerGoneError:
+            return
+        if not request.has_host:
+            await caller.answer(_problem(400, "BadHostError", "the header host is none"))
             return
         run_id = request.reentered_run
         work = self._first(request, link, caller) if run_id is None else self._later(request, run_id, link, caller)
@@ -215,7 +218,11 @@ class _First:
         elif isinstance(outcome, Suspended):
             await self._suspended(outcome.begun)
         else:
-            await self._returned()
+            beating = asyncio.create_task(host.beat())
+            try:
+                await self._returned()
+            finally:
+                beating.cancel()
 
     def _begun(self, begun: Begun) -> None:
         if self._stream is not None and self._telling is None:

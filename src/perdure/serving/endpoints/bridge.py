@@ -40,7 +40,7 @@ class Given(msgspec.Struct):
 
     status: int
     headers: list[tuple[str, str]]
-    body: Iterator[bytes]
+    body: _Answering
 
     @property
     def is_stream(self) -> bool:
@@ -192,7 +192,7 @@ class _Answering:
             raise RuntimeError("the endpoint gave no answer")
         return message
 
-    def pieces(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         """The bytes of the answer."""
         try:
             while (message := self._next()) is not None:
@@ -200,7 +200,11 @@ class _Answering:
                 if piece:
                     yield piece
         finally:
-            self._loop.call_soon_threadsafe(self._leave)
+            self.close()
+
+    def close(self) -> None:
+        """Nobody reads any more; said also by whoever has not begun to, to answer HEAD say."""
+        self._loop.call_soon_threadsafe(self._leave)
 
     def _next(self) -> Message | None:
         found = self._said.get()
@@ -239,7 +243,7 @@ def _ask(endpoint: Endpoint, scope: Scope, body: bytes, call: Callable[[Json], J
     loop.call_soon_threadsafe(begin, context=copy_context())
     start = answering.start()
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
-    return Given(start["status"], headers, answering.pieces())
+    return Given(start["status"], headers, answering)
 
 
 def _scope(environ: dict[str, Json], scheme: str, path: bytes | None = None) -> Scope:

@@ -126,7 +126,7 @@ class FirstHost:
         """Runs the handler as far as this request goes."""
         self._life = self._loop.create_task(self._live())
         limit = self._loop.call_later(self._timeout / 1000, self._expire)
-        beating = self._loop.create_task(self._beat())
+        beating = self._loop.create_task(self.beat())
         try:
             return await self._outcome
         finally:
@@ -135,7 +135,8 @@ class FirstHost:
             self._leave()
             await asyncio.wait([self._life], timeout=_FAREWELL)
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Lets the server hear, until it is cancelled, that this request goes on: while it is answered, too."""
         while True:
             await asyncio.sleep(_BEAT)
             if self._recorder.begun is not None:

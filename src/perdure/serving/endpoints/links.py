@@ -64,14 +64,8 @@ class Link(msgspec.Struct, frozen=True):
     signer: SigningKey | None = None
     settings: Settings | None = None
     expecting: Expecting | None = None
-
-    @property
-    def origin(self) -> str | None:
-        return None if self.settings is None else self.settings.serve_origin
-
-    @property
-    def path(self) -> str | None:
-        return None if self.settings is None else self.settings.serve_path
+    origin: str | None = None
+    path: str | None = None
 
     def may_call(self, run_id: str, request_id: str, signature: str, body: bytes, now: int) -> bool:
         """Whether a later call of a run is by who may make it."""
@@ -97,7 +91,8 @@ def use_server(app: Owner, **options: Unpack[ServeOptions]) -> None:
 
     Options as for `serve`; without this call they come from the environment. Raises `ConfigError`.
     """
-    resolve(options)
+    # Whether there is a key is seen when there is no engine: with one, none is needed.
+    resolve({**options, "is_dev": options.get("is_dev", True)})
     _options[app] = options
     _links.pop(app, None)
 
@@ -117,6 +112,7 @@ def link_of(app: Owner) -> Link:
 def _inside(app: Owner, engine: Engine, loop: asyncio.AbstractEventLoop) -> Link:
     outbound = InsideOutbound(engine.asgi(), loop)
     given = _options.get(app, ServeOptions())
+    settings = resolve({**given, "is_dev": True}) if given else None
     public = given.get("base_url")
     return Link(
         outbound,
@@ -124,6 +120,8 @@ def _inside(app: Owner, engine: Engine, loop: asyncio.AbstractEventLoop) -> Link
         public.rstrip("/") if public else None,
         bool(given.get("is_dev")),
         expecting=engine.endpoints,
+        origin=settings.serve_origin if settings else None,
+        path=settings.serve_path if settings else None,
     )
 
 
@@ -131,7 +129,10 @@ def _elsewhere(app: Owner) -> Link:
     settings = resolve(_options.get(app, ServeOptions()))
     outbound = Outbound(settings)
     signer = settings.keys[0] if settings.keys and not settings.is_dev else None
-    return Link(outbound, ServerCheckpoints(outbound), settings.api_url, settings.is_dev, signer, settings)
+    return Link(
+        outbound, ServerCheckpoints(outbound), settings.api_url, settings.is_dev, signer, settings,
+        origin=settings.serve_origin, path=settings.serve_path,
+    )  # fmt: skip
 
 
 def _canonical(body: bytes) -> list[bytes]:

@@ -7,6 +7,7 @@ bytes; a stream of events while it goes on, and from where its reader left off.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlencode
@@ -55,8 +56,32 @@ def wanted_output(scope: Scope) -> Wanted | None:
     return Wanted(query[_RUN], query[_TOKEN], _STREAM in query, _header(scope, b"last-event-id"))
 
 
-async def answer_output(link: Link, wanted: Wanted, scope: Scope, send: Send, cors: Headers | None = None) -> None:
-    """Passes an output on."""
+async def answer_output(
+    link: Link, wanted: Wanted, scope: Scope, receive: Receive, send: Send, cors: Headers | None = None
+) -> None:
+    """Passes an output on, as long as its reader is there: outputs may take long, and nobody else would let go."""
+    passing = asyncio.ensure_future(_pass_on(link, wanted, scope, send, cors))
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait([passing, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if passing.done():
+            passing.result()
+    finally:
+        passing.cancel()
+        leaving.cancel()
+        await asyncio.wait([passing, leaving])
+
+
+async def _left(receive: Receive) -> None:
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except Exception:
+        _log.debug("cannot hear whether a reader hangs up", exc_info=True)
+        await asyncio.get_running_loop().create_future()
+
+
+async def _pass_on(link: Link, wanted: Wanted, scope: Scope, send: Send, cors: Headers | None) -> None:
     method = "HEAD" if scope["method"] == "HEAD" else "GET"
     path = stream_path(wanted.token) if wanted.stream else output_path(wanted.run_id, wanted.token)
     headers = {"accept": EVENT_STREAM} if wanted.stream else {}
@@ -79,7 +104,7 @@ async def answer_output(link: Link, wanted: Wanted, scope: Scope, send: Send, co
 
 
 def _is_passed_on(name: str) -> bool:
-    return name not in _OF_THE_CONNECTION and not name.startswith("access-control-")
+    return name not in _OF_THE_CONNECTION and not name.startswith(("access-control-", "x-inngest-server-"))
 
 
 class Proxy:
@@ -116,7 +141,7 @@ class Proxy:
             return
         stream = EVENT_STREAM in (_header(scope, b"accept") or "")
         wanted = Wanted(query["runId"], query["token"], stream, _header(scope, b"last-event-id"))
-        await answer_output(link_of(self._app), wanted, scope, send, self._cors)
+        await answer_output(link_of(self._app), wanted, scope, receive, send, self._cors)
 
 
 def proxy(app: Owner, allow_origin: str | None) -> ASGIApp:

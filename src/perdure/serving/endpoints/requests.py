@@ -6,6 +6,7 @@ Invariant: what a handler sees of the body is the same in the first call and in 
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
 
 EVENT_STREAM: Final = "text/event-stream"
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/\\?#@:\[\]]+)(:\d{1,5})?", re.ASCII)
 
 
 class CallerGoneError(Exception):
@@ -53,6 +55,12 @@ class EndpointRequest(msgspec.Struct):
         return url_of(self.scope, self.header("host"))
 
     @property
+    def has_host(self) -> bool:
+        """Whether its URL has a host, and not something that would make it another URL."""
+        host = self.header("host")
+        return host is None or _HOST.fullmatch(host) is not None
+
+    @property
     def query(self) -> str:
         query: bytes = self.scope.get("query_string", b"")
         return query.decode("latin-1")
@@ -83,7 +91,8 @@ class EndpointRequest(msgspec.Struct):
         parts, own = urlsplit(self.url), urlsplit(origin or self.url)
         data: dict[str, Json] = {
             "domain": f"{own.scheme}://{own.netloc}",
-            "method": self.method,
+            # What is asked for by HEAD is answered without a body, so a later call could not say what it did.
+            "method": "GET" if self.method == "HEAD" else self.method,
             "path": path or parts.path,
             "query_params": self.query,
             "body": base64.b64encode(self.body).decode("ascii"),

@@ -8,18 +8,21 @@ caller of the first request gets or would have got.
 from __future__ import annotations
 
 import base64
+import logging
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from perdure.model import values
 from perdure.model.errors import NonRetriableError
-from perdure.model.json import Json
+from perdure.model.json import Json, encode
+from perdure.model.limits import MAX_STEP_BYTES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Send
 
+_log = logging.getLogger("perdure.serving")
 _JSON: Final = "application/json"
 _OF_THE_CONNECTION: Final = frozenset(
     {"connection", "content-length", "date", "keep-alive", "server", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -105,6 +108,7 @@ class Capture:
         self._strict = strict
         self._body = bytearray()
         self._complete = True
+        self.ended = False
         self._status = 0
         self._pairs: list[tuple[str, str]] = []
 
@@ -117,6 +121,7 @@ class Capture:
             ]
         elif message["type"] == "http.response.body":
             self._keep(message.get("body", b""))
+            self.ended = not message.get("more_body", False)
         if self._send is not None:
             await self._send(message)
 
@@ -124,11 +129,12 @@ class Capture:
         if len(self._body) + len(data) <= self._most and self._complete:
             self._body += data
             return
+        self._refuse(f"the answer has more than {self._most} bytes")
+
+    def _refuse(self, reason: str) -> None:
         if self._strict:
-            raise ResponseTooLargeError(
-                f"the answer has more than {self._most} bytes, and must be recorded: "
-                "return less, or a reference, or raise max_response"
-            )
+            fix = "return less, or a reference, or raise max_response"
+            raise ResponseTooLargeError(f"{reason}, and must be recorded: {fix}")
         self._complete = False
         self._body.clear()
 
@@ -138,7 +144,12 @@ class Capture:
 
     def found(self) -> Captured:
         pairs = tuple((name, value) for name, value in self._pairs if name not in _OF_THE_CONNECTION)
-        return Captured(self._status or 500, pairs, bytes(self._body), self._complete)
+        captured = Captured(self._status or 500, pairs, bytes(self._body), self._complete)
+        # As JSON a byte takes six at most: what may be too much is measured.
+        if len(captured.body) > MAX_STEP_BYTES // 8 and len(encode(captured.result())) > MAX_STEP_BYTES:
+            self._refuse(f"the answer has more than {MAX_STEP_BYTES} bytes as JSON (bytes that are no text as base64)")
+            return Captured(captured.status, pairs, b"", False)
+        return captured
 
 
 async def capture(value: object, request: Request, most: int) -> Captured:
@@ -153,5 +164,11 @@ async def capture(value: object, request: Request, most: int) -> Captured:
 async def render(response: ASGIApp, request: Request, taken: Capture) -> Captured:
     """Lets a response answer, and takes it down."""
     # To a HEAD request no body is sent, but the run has the whole answer.
-    await response(request.scope, request.receive, taken.take)
+    try:
+        await response(request.scope, request.receive, taken.take)
+    except Exception:
+        if not taken.ended:
+            raise
+        # The answer is complete: what failed is a background task of it.
+        _log.exception("what comes after the response of an endpoint failed")
     return taken.found()
