@@ -20,6 +20,8 @@ from perdure.wire.endpoints import HTTP_REQUEST, NewRun
 
 ENDPOINT = "endpoint+"
 """What the URLs of functions begin with whose requests were made first by somebody else."""
+_MOST_FUNCTIONS = 500
+"""How many functions of one domain are told apart by their paths."""
 
 
 class BusyError(PerdureError):
@@ -62,7 +64,7 @@ class Endpoints:
         return function
 
     async def _function(self, new: NewRun) -> CompiledFunction:
-        domain, name = new.domain, new.name
+        domain, name = new.domain, self._name(new)
         config = FunctionConfig(f"{domain}-{name}", domain, name, (), new.retries, url=f"{ENDPOINT}{domain}")
         async with self._registering:
             known = self._decider.catalogue.get(config.id)
@@ -75,6 +77,14 @@ class Endpoints:
             self._decider.catalogue = Catalogue([*others, function])
         self._runner.use([self.code(config)])
         return function
+
+    def _name(self, new: NewRun) -> str:
+        """The function of a request: one for a method, once a domain has very many, for anybody can ask for paths."""
+        functions = self._decider.catalogue.functions
+        if f"{new.domain}-{new.name}" in functions or new.request.get("fn"):
+            return new.name
+        known = sum(function.app_id == new.domain for function in functions.values())
+        return new.name if known < _MOST_FUNCTIONS else f"{new.request['method']} /*"
 
     async def report(self, run_id: str, ops: list[Op]) -> None:
         """Takes what the app of a run reports.

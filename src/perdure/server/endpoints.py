@@ -41,6 +41,8 @@ _SUBJECT: Final = "run-claim"
 _PURPOSE: Final = "run"
 _TOKEN_LIFETIME: Final = 2 * MAX_WAIT
 _PREFIXES: Final = ("/v1/checkpoint", "/v1/http/runs")
+_OF_THE_ORIGIN: Final = frozenset({"clear-site-data", "service-worker-allowed", "content-security-policy"})
+"""Headers that would speak for the server's origin, where the app's answer is told."""
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -173,8 +175,15 @@ def _answer(run: Run) -> Response:
         response = Response(found.body, found.status)
         length = [pair for pair in response.raw_headers if pair[0] == b"content-length"]
         response.raw_headers = [
-            *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in found.headers),
+            *(
+                (name.encode("latin-1"), value.encode("latin-1", "replace"))
+                for name, value in found.headers
+                if name not in _OF_THE_ORIGIN
+            ),
             *length,
+            # It comes from the server's origin, but a page of the app must not act as one of the server.
+            (b"content-security-policy", b"sandbox"),
+            (b"x-content-type-options", b"nosniff"),
         ]
         return response
     if run.status == RunStatus.FAILED:
