@@ -8,7 +8,6 @@ engine itself, which knows the calls that it is waiting for.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final, Protocol, Unpack, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -26,7 +25,6 @@ from perdure.serving.settings import ServeOptions, Settings, resolve
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-_log = logging.getLogger("perdure.serving")
 _NOBODY: Final = "nobody"
 
 
