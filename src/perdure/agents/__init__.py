@@ -1,0 +1,1 @@
+"""Durable agents: instructions, a model, tools and memory, whose runs survive."""
