@@ -1,7 +1,7 @@
 """A server of the protocol that a test plays: it calls a served app until the run ends, and answers what the app asks.
 
 It keeps everything: `calls` as (step id, status), `ops` as (op, name) in the order in which they were reported,
-`checkpoints`, `events`, `signals`, and `requests` as they came in.
+`checkpoints`, `events`, `signals`, `requests` as they came in, and `told`, the bytes of streams, body by body.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ class Ended:
 @dataclass
 class FakeServer:
     """`answers`: the memos of waits by step name; what has none is answered with null. `refuse`: the status that
-    checkpoints get instead of 200. `accepts`: the only Authorization header that is."""
+    checkpoints get instead of 200, `tee` the one of streams. `accepts`: the only Authorization header that is."""
 
     http: httpx2.AsyncClient
     url: str = ""
     answers: dict[str, Json] = field(default_factory=dict[str, Json])
     refuse: int = 0
+    tee: int = 200
     key: SigningKey | None = None
     checkpointing: bool = True
     calls: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -50,6 +51,7 @@ class FakeServer:
     requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list[tuple[str, str, Mapping[str, str]]])
     memos: dict[str, Json] = field(default_factory=dict[str, Json])
     registered: list[Json] = field(default_factory=list[Json])
+    told: list[bytearray] = field(default_factory=list[bytearray])
     accepts: str | None = None
 
     def body(self, event: Json = None, **ctx: Json) -> dict[str, Json]:
@@ -144,8 +146,10 @@ class FakeServer:
     # What the app asks.
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        body: Json = await request.json() if request.can_read_body else None
         self.requests.append((request.method, request.path_qs, dict(request.headers)))
+        if request.path == "/v1/realtime/publish/tee":
+            return await self._take_stream(request)
+        body: Json = await request.json() if request.can_read_body else None
         if self.accepts not in (None, request.headers.get("Authorization")):
             return web.Response(text="Authentication failed", status=401)
         match request.path.strip("/").split("/"):
@@ -169,6 +173,13 @@ class FakeServer:
                 return web.Response(text="a page", status=418)
             case _:
                 return web.json_response({"error": "no such path"}, status=404)
+
+    async def _take_stream(self, request: web.Request) -> web.Response:
+        if self.tee == 200:
+            self.told.append(bytearray())
+            async for piece in request.content.iter_any():
+                self.told[-1] += piece
+        return web.json_response({"error": "the stream has enough"}, status=self.tee)
 
     def _take_events(self, key: str, seed: str, body: list[Json]) -> web.Response:
         bad = next((event for event in body if event["name"] == "bad"), None)

@@ -37,7 +37,7 @@ class Question(msgspec.Struct):
 
 
 class Decision(msgspec.Struct):
-    """How a question was answered. `args` replace the call's, where the tool allows that; `data` is what `resume` gave."""
+    """How a question was answered. `args` replace the call's where the tool allows it; `data` came with `resume`."""
 
     approved: bool
     reason: str | None = None

@@ -125,7 +125,7 @@ class Message(msgspec.Struct):
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
 
-class Usage(_Camel, frozen=True):
+class Usage(_Camel):
     """Tokens of one model call, or of several."""
 
     input_tokens: int = 0

@@ -25,6 +25,7 @@ from perdure.serving.host import CallHost
 from perdure.serving.incoming import CallError, IncomingCall, parse_call, parse_events, parse_steps
 from perdure.serving.outbound import Outbound, ServerError
 from perdure.serving.sending import ServerSender
+from perdure.serving.streaming import ServerChannel
 from perdure.serving.settings import Settings
 from perdure.wire import headers as names
 
@@ -187,21 +188,19 @@ class Endpoint:
 
     async def _host(self, request: Request, function: Function[Json], call: IncomingCall) -> Answer:
         step_id = request.query.get("stepId") or _ALL
+        channel = ServerChannel(self._outbound, call.ctx.run_id, call.ctx.request_id)
         host = CallHost(
-            function,
-            call,
-            None if step_id == _ALL else step_id,
-            self._outbound,
-            self._now,
+            function, call, None if step_id == _ALL else step_id, self._outbound, channel, self._now,
             checkpointing=self._settings.checkpointing,
-        )
-        if request.gone is None:
-            return await host.run()
-        watch = asyncio.create_task(_watch(request.gone, host))
+        )  # fmt: skip
+        watch = asyncio.create_task(_watch(request.gone, host)) if request.gone is not None else None
         try:
             return await host.run()
         finally:
-            watch.cancel()
+            if watch is not None:
+                watch.cancel()
+            # The server has all of it before the answer, which may end the run.
+            await channel.close()
 
     async def _complete(self, call: IncomingCall) -> IncomingCall:
         """Fetches what was too large to be sent along. Raises `CallError`, `ServerError`."""

@@ -6,7 +6,8 @@ is executed; everything else is reported, and the server calls again: for each s
 others on its own (`target`), and for the handler once any of them is done. So nothing is executed by two calls, and
 branches of a handler go on independently, as they do in process. Invariants:
 - at most one step executes in a call, and there is exactly one answer;
-- a step's outcome is shown to the handler only if the server has recorded it;
+- a step's outcome is shown to the handler, and what it streamed is committed, only if the server has recorded it, or
+  is about to by the answer;
 - once the answer is found nothing of the handler goes on: no step begins any more, and its coroutine is cancelled.
 """
 
@@ -26,13 +27,14 @@ from perdure.sdk.execution import Execution
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
 from perdure.sdk.lull import Lull
-from perdure.sdk.port import FetchRequest, FetchResponse, Snapshot, StreamSink
+from perdure.sdk.port import FetchRequest, FetchResponse, Snapshot
 from perdure.serving import outgoing
 from perdure.serving.checkpoint import Checkpoints, Taken
 from perdure.serving.exchange import Answer, problem
 from perdure.serving.incoming import IncomingCall
 from perdure.serving.outbound import Outbound
 from perdure.serving.sending import Deliveries
+from perdure.serving.streaming import Channel, ChannelSink
 from perdure.serving.threads import in_thread
 
 T = TypeVar("T")
@@ -63,16 +65,17 @@ class CallHost:
         call: IncomingCall,
         target: str | None,
         outbound: Outbound,
+        channel: Channel,
         now: Callable[[], int],
         *,
         checkpointing: bool,
-        streams: Callable[[], StreamSink] | None = None,
     ) -> None:
         self.now = now
         self._function = function
         self._call = call
         self._target = target
         self._outbound = outbound
+        self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] = self._loop.create_future()
         self._found: list[_Found] = []
@@ -85,8 +88,9 @@ class CallHost:
         self._checkpoints = Checkpoints(outbound, call, now()) if possible else None
         self._deliveries = Deliveries(outbound, call)
         most = call.ctx.max_attempts or function.config.retries + 1
+        snapshot, sink = Snapshot(call.memos, {}), ChannelSink(channel)
         self._execution: Execution[Json] = Execution(
-            function, Snapshot(call.memos, {}), self, call.events, call.ctx.run_id, call.ctx.attempt, most, streams
+            function, snapshot, self, call.events, call.ctx.run_id, call.ctx.attempt, most, lambda: sink
         )
 
     async def run(self) -> Answer:
@@ -247,6 +251,8 @@ class CallHost:
             return await self._stand_still()
         done = outgoing.executed(op, beside=self._target is not None)
         if self._checkpoints is None:
+            # The answer that carries the result is about to be given.
+            self._channel.commit(op.id)
             self._settle(outgoing.operations(done))
             return await self._stand_still()
         self._lull.committing += 1
@@ -255,6 +261,10 @@ class CallHost:
         finally:
             self._lull.committing -= 1
             self._lull.stir()
+        if taken is Taken.STALE:
+            self._channel.rollback(op.id)
+        else:
+            self._channel.commit(op.id)
         if taken is Taken.RECORDED and not self._gone:
             # What was found while the step executed has waited for this.
             self._lull.look_out()

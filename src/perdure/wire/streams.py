@@ -42,15 +42,26 @@ def event_bytes(event: StreamEvent) -> bytes:
     >>> event_bytes(StreamEvent(3, "data", None, b'"hi"'))
     b'id: 3\\nevent: inngest.stream\\ndata: {"data":"hi"}\\n\\n'
     """
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.offset, _NAMES[event.kind], _data(event))
+
+
+def entry_bytes(entry: Entry) -> bytes:
+    """An event as apps send it.
+
+    >>> entry_bytes(Entry("commit", "86f7"))
+    b'event: inngest.commit\\ndata: {"hashedStepId":"86f7"}\\n\\n'
+    """
+    return b"event: %s\ndata: %s\n\n" % (_NAMES[entry.kind], _data(entry))
+
+
+def _data(event: StreamEvent | Entry) -> bytes:
     step = b"" if event.step is None else b'"hashedStepId":"' + event.step.encode() + b'"'
     if event.kind == "data":
         body = b'"data":' + event.body if event.body else b""
-        data = b"{" + body + (b"," if body and step else b"") + step + b"}"
-    elif event.kind == "response":
-        data = event.body
-    else:
-        data = b"{" + (step or b'"hashedStepId":null') + b"}"
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.offset, _NAMES[event.kind], data)
+        return b"{" + body + (b"," if body and step else b"") + step + b"}"
+    if event.kind == "response":
+        return event.body
+    return b"{" + (step or b'"hashedStepId":null') + b"}"
 
 
 class EventParser:

@@ -1,9 +1,10 @@
-"""`perdure demo`: the main job end to end, with the evidence.
+"""`perdure demo`: what perdure promises, shown end to end in parts, each with its evidence.
 
-Orders go to a server process over HTTP, the process is killed with SIGKILL in the middle of its work and started
-again, and what is printed at the end comes from what was recorded: the server's API and the ledger of the world
-outside. `command` directs, `process` is the server, `sending` the user who sends, `ledger` reads the ledger,
-`recorded` asks the server, `evidence` judges, `timeline` draws.
+A part starts processes, sends them work over HTTP, kills one with SIGKILL in the middle and starts it again; what is
+printed at the end comes from what was recorded. `command` chooses the parts, a `Stage` is what each gets: a folder, an
+HTTP session, and a voice. Each part is a package: `orders` (events and functions), `endpoint` (a request that becomes
+a run, and streams). `process`, `ledger` and `recorded` are theirs to share: the processes, the world outside, and what
+the server says; `findings` are claims, and whether they hold.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The demo's server: `perdure dev` in a process of its own, with one database file, to be killed and started again."""
+"""The demo's programs, each in a process of its own at an address that it keeps: to be killed, and started again.
+
+A `Server` is `perdure dev` with one database file, a `WebApp` an application of ASGI on uvicorn.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -24,16 +28,14 @@ def free_port() -> int:
     return port
 
 
-class Server:
-    """One database, one port, and the process that serves them at the moment."""
+class Program:
+    """A Python module that serves HTTP, and the process that runs it at the moment. `log` has what it printed."""
 
-    def __init__(self, folder: Path, app_folder: Path, app: str, http: aiohttp.ClientSession) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.database = folder / "shop.db"
-        self.ledger = folder / "ledger.jsonl"
-        self.log = folder / "server.log"
-        self._app_folder = app_folder
-        self._app = app
+    def __init__(self, folder: Path, http: aiohttp.ClientSession, name: str, cwd: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"{name}.log"
+        self._cwd = cwd
         self._http = http
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,40 +43,40 @@ class Server:
     def pid(self) -> int:
         return self._process.pid if self._process is not None else 0
 
+    def command(self) -> Sequence[str]:
+        """The module, and its arguments."""
+        raise TypeError(f"{type(self).__name__} says no command")
+
+    def environment(self) -> Mapping[str, str]:
+        """What it finds in its environment besides ours."""
+        return {}
+
     async def start(self) -> None:
         """Starts the process and waits until it answers. Raises `ClickException` with its log when it does not."""
-        port = self.url.rpartition(":")[2]
-        command = [
-            sys.executable,
-            "-m",
-            "perdure",
-            "dev",
-            self._app,
-            "--port",
-            port,
-            "--db",
-            str(self.database),
-            "--no-reload",
-        ]
-        paths = [str(self._app_folder), os.environ.get("PYTHONPATH", "")]
+        paths = [str(self._cwd), os.environ.get("PYTHONPATH", "")]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path for path in paths if path),
             "PYTHONUNBUFFERED": "1",
-            "ORDERS_LEDGER": str(self.ledger),
+            **self.environment(),
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._app_folder, env=environment, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", *self.command()],
+                cwd=self._cwd,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 while not await self._healthy():
                     if self._process.poll() is not None:
-                        raise click.ClickException(f"the server ended at once:\n{self._tail()}")
+                        raise click.ClickException(f"{self.log.stem} ended at once:\n{self._tail()}")
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise click.ClickException(f"the server did not answer in time:\n{self._tail()}") from None
+            raise click.ClickException(f"{self.log.stem} did not answer in time:\n{self._tail()}") from None
 
     async def _healthy(self) -> bool:
         try:
@@ -114,3 +116,38 @@ class Server:
     async def _gone(self) -> None:
         if self._process is not None:
             await asyncio.to_thread(self._process.wait)
+
+
+class Server(Program):
+    """`perdure dev` with one database; with an app, which writes what it does outside to `ledger`."""
+
+    def __init__(
+        self, folder: Path, http: aiohttp.ClientSession, app_folder: Path, app: str | None = None, *, name: str = "shop"
+    ) -> None:
+        super().__init__(folder, http, f"{name}-server", app_folder)
+        self.database = folder / f"{name}.db"
+        self.ledger = folder / f"{name}-ledger.jsonl"
+        self._app = app
+
+    def command(self) -> Sequence[str]:
+        apps = [] if self._app is None else [self._app]
+        options = ["--port", str(self.port), "--db", str(self.database), "--no-reload", "--no-discovery"]
+        return ["perdure", "dev", *apps, *options]
+
+    def environment(self) -> Mapping[str, str]:
+        return {"ORDERS_LEDGER": str(self.ledger)}
+
+
+class WebApp(Program):
+    """An application of ASGI on uvicorn, whose endpoints a server records."""
+
+    def __init__(self, folder: Path, http: aiohttp.ClientSession, app_folder: Path, app: str, server: Server) -> None:
+        super().__init__(folder, http, app.partition(":")[0], app_folder)
+        self._app = app
+        self._server = server
+
+    def command(self) -> Sequence[str]:
+        return ["uvicorn", self._app, "--port", str(self.port), "--log-level", "warning"]
+
+    def environment(self) -> Mapping[str, str]:
+        return {"PERDURE_DEV": self._server.url, "ORDERS_LEDGER": str(self._server.ledger)}

@@ -39,10 +39,11 @@ from perdure.serving.endpoints.recorder import Recorder
 from perdure.serving.endpoints.redirects import Redirects
 from perdure.serving.endpoints.requests import BodyTooLargeError, CallerGoneError, EndpointRequest, read
 from perdure.serving.endpoints.responses import Capture, Captured, capture, is_response, of_exception, render
-from perdure.serving.endpoints.streaming import CallerChannel, NoChannel
+from perdure.serving.endpoints.streaming import CallerChannel
 from perdure.serving.exchange import HANDLED, REQUEST_VERSION, Answer, problem, sdk_name, unauthorized
 from perdure.serving.incoming import CallError
 from perdure.serving.outbound import ServerError
+from perdure.serving.streaming import NoChannel
 from perdure.wire import headers as names
 from perdure.wire.endpoints import HTTP_REQUEST
 

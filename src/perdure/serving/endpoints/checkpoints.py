@@ -146,11 +146,6 @@ def stream_path(realtime_token: str) -> str:
     return f"/v1/realtime/sse?{urlencode({'token': realtime_token})}"
 
 
-def tee_path(run_id: str) -> str:
-    """Where a server takes what a run streams."""
-    return f"/v1/realtime/publish/tee?{urlencode({'channel': run_id})}"
-
-
 def _said(received: Received) -> str:
     body = received.json()
     error = body.get("error") if isinstance(body, dict) else None

@@ -32,10 +32,10 @@ from perdure.sdk.port import FetchRequest, FetchResponse, Snapshot
 from perdure.serving import outgoing
 from perdure.serving.endpoints.checkpoints import Begun
 from perdure.serving.endpoints.recorder import Recorder
-from perdure.serving.endpoints.streaming import Channel, ChannelSink
 from perdure.serving.incoming import CallContext, IncomingCall
 from perdure.serving.outbound import Outbound
 from perdure.serving.sending import Deliveries
+from perdure.serving.streaming import Channel, ChannelSink
 from perdure.serving.threads import in_thread
 
 T = TypeVar("T")

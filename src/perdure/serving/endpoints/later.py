@@ -17,7 +17,7 @@ import msgspec
 from perdure.model.ids import step_hash
 from perdure.model.json import Json, encode
 from perdure.model.limits import SECOND
-from perdure.model.ops import RUN_COMPLETE, STEP_ERROR, Memo, Op
+from perdure.model.ops import RUN_COMPLETE
 from perdure.sdk.failure import failure_of
 from perdure.sdk.function import Function
 from perdure.serving import outgoing
@@ -26,11 +26,11 @@ from perdure.serving.endpoints.checkpoints import State
 from perdure.serving.endpoints.first import EndpointTimeoutError
 from perdure.serving.endpoints.requests import EndpointRequest
 from perdure.serving.endpoints.responses import Captured, capture
-from perdure.serving.endpoints.streaming import Channel, ChannelSink, ServerChannel
 from perdure.serving.exchange import Answer
 from perdure.serving.host import CallHost
 from perdure.serving.incoming import CallContext, IncomingCall
 from perdure.serving.outbound import Outbound
+from perdure.serving.streaming import ServerChannel
 from perdure.wire import headers as names
 
 if TYPE_CHECKING:
@@ -44,29 +44,6 @@ class Returns(msgspec.Struct):
     """Where a handler leaves what it returns: HTTP answers are not JSON, so they cannot be its result."""
 
     value: Json = None
-
-
-class LaterHost(CallHost):
-    """Drives one later call."""
-
-    def __init__(
-        self,
-        function: Function[Json],
-        call: IncomingCall,
-        target: str | None,
-        outbound: Outbound,
-        channel: Channel,
-        now: Callable[[], int],
-    ) -> None:
-        sink = ChannelSink(channel)
-        super().__init__(function, call, target, outbound, now, checkpointing=False, streams=lambda: sink)
-        self._channel = channel
-
-    async def _executed(self, op: Op) -> Memo:
-        # The answer that carries the result is about to be given.
-        if op.op != STEP_ERROR:
-            self._channel.commit(op.id)
-        return await super()._executed(op)
 
 
 class LaterCall:
@@ -89,9 +66,10 @@ class LaterCall:
     ) -> Answer:
         """Carries it out. `returns` is where the handler of `function` leaves what it returns."""
         target = self._request.header(names.STEP_ID) or None
-        host = LaterHost(
-            function, self._call, None if target == "step" else target, self._outbound, self._channel, self._now
-        )
+        host = CallHost(
+            function, self._call, None if target == "step" else target, self._outbound, self._channel, self._now,
+            checkpointing=False,
+        )  # fmt: skip
         last = b""
         try:
             async with asyncio.timeout(timeout / SECOND):

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from perdure.serving.endpoints import streaming
-from perdure.serving.endpoints.streaming import CallerChannel, ChannelSink, NoChannel, Pipe
+from perdure.serving import streaming
+from perdure.serving.endpoints.streaming import CallerChannel
+from perdure.serving.streaming import ChannelSink, NoChannel, Pipe
 from tests.support.endpoint_server import events_in
 
 
