@@ -15,6 +15,8 @@ BIN := $(VENV)/bin
 
 # Extra arguments, as in: make test PYTEST_ARGS="-k cron -x"
 PYTEST_ARGS ?=
+# Most tests wait for processes half of the time. 0 is one after the other, in this process.
+TEST_PROCESSES ?= 2
 BENCH_ARGS ?=
 
 # The reader is told what is happening: a first installation takes the better part of a minute.
@@ -59,7 +61,7 @@ demo: venv ## the main job end to end: orders, a SIGKILL in the middle, the evid
 
 .PHONY: test
 test: venv ## run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
 
 .PHONY: check
 check: venv ## lint, format, types (mypy and pyright), import rules

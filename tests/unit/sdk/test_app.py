@@ -277,6 +277,15 @@ def test_all_faults_come_at_once() -> None:
     assert fields == ["id", "handler", "retries", "throttle.key", "triggers[0].cron"]
 
 
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program that was started from a file; those of a worker of pytest-xdist were not."""
+    main = ModuleType("__main__")
+    main.__file__ = "program.py"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+
+@pytest.mark.usefixtures("program")
 def test_an_id_is_taken_once() -> None:
     app = App("shop")
     app.function("f")(handler)
@@ -284,6 +293,7 @@ def test_an_id_is_taken_once() -> None:
         app.function("f")(handler)
 
 
+@pytest.mark.usefixtures("program")
 def test_a_failure_handler_takes_an_id_too() -> None:
     app = App("shop")
     app.function("f-failure")(handler)
