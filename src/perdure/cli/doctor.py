@@ -1,11 +1,12 @@
-"""`perdure doctor`: what is wrong, if anything, with a running server or with a database file.
+"""`perdure doctor`: what is wrong, if anything, with a running server or with a database.
 
-Offline it reads the file without changing it, whether a server has it open or not. Exit code 1 when something is
+It reads a database without changing it, whether a server has it open or not. Exit code 1 when something is
 there that should never be.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import click
 import msgspec
 
 from perdure.cli.connection import ask, url_option
+from perdure.cli.database import check_database, is_postgres
 from perdure.cli.output import print_json, size
 from perdure.model.json import Json
 
@@ -30,12 +32,12 @@ class Finding(msgspec.Struct):
 
 
 @click.command("doctor")
-@click.option("--db", type=click.Path(path_type=Path), help="Examine this file instead of asking a server.")
+@click.option("--db", help="Examine this file, or postgresql://... database, instead of asking a server.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @url_option
-def command(db: Path | None, as_json: bool, url: str) -> None:
-    """Look for what is wrong with a server, or with a database file."""
-    findings = _of_server(url) if db is None else _of_file(db)
+def command(db: str | None, as_json: bool, url: str) -> None:
+    """Look for what is wrong with a server, or with a database."""
+    findings = _of_server(url) if db is None else _of_database(db)
     if as_json:
         print_json(msgspec.to_builtins(findings))
     else:
@@ -62,6 +64,48 @@ def _of_server(url: str) -> list[Finding]:
         Finding("ok", "in memory", f"{resident['active']} executing, {resident['parked']} parked"),
         *_state(found),
     ]
+
+
+def _of_database(db: str) -> list[Finding]:
+    check_database(db)
+    return _of_postgres(db) if is_postgres(db) else _of_file(Path(db))
+
+
+def _of_postgres(url: str) -> list[Finding]:
+    from perdure.engine import views
+    from perdure.model.errors import StoreError
+    from perdure.server.shapes_v1 import health
+    from perdure.store.naming import shown
+    from perdure.store.postgres.examine import examine
+
+    findings = [
+        Finding("ok", "perdure", version("perdure")),
+        Finding("ok", "python", sys.version.split()[0]),
+        Finding("ok", "database", shown(url)),
+    ]
+    try:
+        found = asyncio.run(examine(url, views.health))
+    except StoreError as error:
+        return [*findings, Finding("defect", "contents", str(error))]
+    findings.append(Finding("ok", "postgresql", found.server))
+    if found.contents is None:
+        return [*findings, _schema(found.schema, found.known)]
+    findings.append(Finding("ok", "schema", f"version {found.schema}"))
+    findings.append(Finding("ok", "nodes", f"{len(found.nodes)} alive"))
+    if found.gone:
+        findings.append(Finding("note", "nodes", f"gone without a farewell: {', '.join(found.gone)}"))
+    return findings + _state(health(found.contents, (0, 0), 0))
+
+
+def _schema(stored: int, latest: int) -> Finding:
+    """What is to be said of a schema that is not this program's."""
+    if stored == 0:
+        return Finding("defect", "schema", "this is not a database of perdure, or an empty one")
+    if stored > latest:
+        text = f"version {stored}, but this perdure knows up to {latest}: install a newer perdure"
+        return Finding("defect", "schema", text)
+    text = f"version {stored}; the next start brings it to {latest}, then it can be examined"
+    return Finding("note", "schema", text)
 
 
 def _of_file(path: Path) -> list[Finding]:
@@ -107,14 +151,8 @@ def _contents(connection: sqlite3.Connection) -> list[Finding]:
 
     stored: int = connection.execute("PRAGMA user_version").fetchone()[0]
     latest = migrations()[-1][0]
-    if stored == 0 or is_foreign(connection, stored):
-        return [Finding("defect", "schema", "this is not a database of perdure, or an empty one")]
-    if stored > latest:
-        text = f"version {stored}, but this perdure knows up to {latest}: install a newer perdure"
-        return [Finding("defect", "schema", text)]
-    if stored < latest:
-        text = f"version {stored}; the next start brings it to {latest}, then it can be examined"
-        return [Finding("note", "schema", text)]
+    if stored != latest or is_foreign(connection, stored):
+        return [_schema(0 if is_foreign(connection, stored) else stored, latest)]
     found = health(drive(connection.cursor(), views.health()), (0, 0), 0)
     return [Finding("ok", "schema", f"version {stored}"), *_state(found)]
 
@@ -145,7 +183,19 @@ def _state(found: Json) -> list[Finding]:
     leaked = [f"{each['key']} of {each['owner']}" for each in found["leaked_slots"]]
     findings.append(_none_of("orphans", "runs without a next wake-up", orphans))
     findings.append(_none_of("slots", "concurrency slots without an owner", leaked))
-    return findings
+    # A server of an earlier version does not tell of agents.
+    return findings + (_of_agents(found["agents"]) if "agents" in found else [])
+
+
+def _of_agents(found: Json) -> list[Finding]:
+    if not found["threads"] and not found["pending_approvals"]:
+        return []
+    text = f"{found['threads']} threads, {found['pending_approvals']} approvals wait for a decision"
+    stranded = [f"{each['run_id']} ({each['tool_call_id']})" for each in found["stranded_approvals"]]
+    return [
+        Finding("ok", "agents", text),
+        _none_of("approvals", "approvals that wait though their run is over", stranded),
+    ]
 
 
 def _counts(counts: dict[str, int]) -> str:

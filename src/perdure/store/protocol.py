@@ -7,11 +7,14 @@ decisions that arrive together are committed together, and a result is handed ou
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from perdure.engine.turn import Decision
 
 T = TypeVar("T")
+
+EVERYTHING: Final = "everything"
+"""The news that there may be news which were not heard."""
 
 
 class Store(Protocol):
@@ -33,6 +36,18 @@ class Store(Protocol):
 
     async def view(self, begin: Callable[[], Decision[T]]) -> T:
         """Runs a decision that only reads, on what is committed."""
+        ...
+
+    async def time(self) -> int | None:
+        """The time (ms) that all nodes go by; None where there is only one."""
+        ...
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Calls back in the event loop, until it is closed, with what other nodes tell (see `runner.neighbours`)."""
+        ...
+
+    def tell(self, news: str) -> None:
+        """Tells the other nodes, which may miss it."""
         ...
 
     async def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from perdure import App, Context, NonRetriableError, embedded, step
 from perdure.engine.retention import Retention
 from perdure.model.json import Json
 from perdure.testing import VirtualClock
+from tests.support.both_stores import rows
 
 LARGE = "perdure " * 10_000
 
@@ -33,14 +33,6 @@ def shop() -> App:
         await step.sleep("long", "60d")
 
     return app
-
-
-def rows(path: Path, query: str) -> list[tuple[Json, ...]]:
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
 
 
 def count(path: Path, table: str) -> int:

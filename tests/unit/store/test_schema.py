@@ -13,6 +13,8 @@ import msgspec
 import pytest
 
 import perdure
+from perdure.engine.agents import records as agent_records
+from perdure.engine.kinds import KINDS
 from perdure.engine.mutations import Mutation, PutSlot
 from perdure.engine.turn import Decision
 from perdure.model import records
@@ -35,6 +37,15 @@ ROWS: dict[str, type[msgspec.Struct]] = {
     "cancellation": records.Cancellation,
     "replay": records.Replay,
     "run_metadata": records.RunMetadata,
+    "thread": agent_records.ThreadRow,
+    "message": agent_records.MessageRow,
+    "resource": agent_records.ResourceRow,
+    "embedding": agent_records.EmbeddingRow,
+    "agent_run": agent_records.AgentRunRow,
+    "approval": agent_records.ApprovalRow,
+    "inbox": agent_records.InboxRow,
+    "begun": agent_records.BegunRow,
+    "task": agent_records.TaskRow,
 }
 
 
@@ -74,7 +85,7 @@ def test_a_statement_is_valid_in_the_schema(name: str) -> None:
         connection.execute(f"EXPLAIN {sql}", (None,) * sql.count("?"))
 
 
-@pytest.mark.parametrize("mutation", Mutation.__subclasses__(), ids=lambda mutation: mutation.__name__)
+@pytest.mark.parametrize("mutation", KINDS, ids=lambda mutation: mutation.__name__)
 def test_a_mutation_has_a_statement_with_its_parameters(mutation: type[Mutation]) -> None:
     statement = STATEMENTS[statement_name(mutation)]
     fields = mutation.__struct_fields__
@@ -106,7 +117,7 @@ def _reads_of_the_engine() -> set[str]:
 
 
 def test_every_statement_is_used_and_every_read_has_one() -> None:
-    written = {statement_name(mutation) for mutation in Mutation.__subclasses__()}
+    written = {statement_name(mutation) for mutation in KINDS}
     assert set(STATEMENTS) == written | _reads_of_the_engine()
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from perdure.engine.kinds import KINDS
 from perdure.engine.mutations import PAYLOADS, Mutation
 from perdure.engine.turn import Decision, Read
 from perdure.model.limits import BLOB_THRESHOLD
@@ -17,8 +18,9 @@ from perdure.store.statements import Statement, parse_statements, statement_name
 
 T = TypeVar("T")
 
+_FILES = resources.files("perdure.store.sqlite")
 STATEMENTS: dict[str, Statement] = parse_statements(
-    (resources.files("perdure.store.sqlite") / "statements.sql").read_text()
+    "\n".join((_FILES / name).read_text() for name in ("statements.sql", "agents.sql"))
 )
 
 _CHUNKS = (64, 16, 4, 1)
@@ -51,7 +53,7 @@ class Write:
         return False
 
 
-WRITES: dict[type[Mutation], Write] = {kind: Write(kind) for kind in Mutation.__subclasses__()}
+WRITES: dict[type[Mutation], Write] = {kind: Write(kind) for kind in KINDS}
 
 
 def drive(cursor: sqlite3.Cursor, decision: Decision[T]) -> T:

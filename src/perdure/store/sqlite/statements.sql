@@ -142,7 +142,7 @@ DELETE FROM app WHERE id = ?
 INSERT INTO secret VALUES (?, ?) ON CONFLICT DO NOTHING
 
 -- :name put_node
-INSERT OR REPLACE INTO node VALUES (?, ?)
+INSERT OR REPLACE INTO node VALUES (?1, ?2 + ?3)
 
 -- :name delete_node
 DELETE FROM node WHERE id = ?
