@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import click
 
+from perdure.cli.demo.agent import play as play_agent
 from perdure.cli.demo.endpoint import play as play_endpoint
 from perdure.cli.demo.findings import Finding
 from perdure.cli.demo.orders import play as play_orders
@@ -19,6 +20,7 @@ from perdure.cli.demo.stage import Part, Stage
 
 PARTS: dict[str, tuple[str, Part]] = {
     "orders": ("Orders: events over HTTP, and the server killed in the middle of its work", play_orders),
+    "agent": ("An agent: killed in mid sentence, read on from an offset, approved, finished", play_agent),
     "endpoint": ("An endpoint: a request that streams, sleeps, and outlives its process", play_endpoint),
 }
 """By name: what the part is about, and who plays it, in the order in which they are shown."""

@@ -1,4 +1,4 @@
-"""Where the demo's app and orders are: in a wheel inside of the package, in a checkout in examples/."""
+"""Where the demo's apps and orders are: in a wheel inside of the package, in a checkout in examples/."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import perdure
 
 APP = "orders_app:app"
 ORDERS = "orders.jsonl"
+LETTERS = "letters:web"
+HELPDESK = "helpdesk:web"
+HELPDESK_MODEL = "helpdesk_model.py"
+CALLER = "letters_caller.mjs"
 
 
 def examples() -> Path:
-    """The folder with orders_app.py and orders.jsonl. Raises `ClickException` when there is none."""
+    """The folder of the examples. Raises `ClickException` when there is none."""
     package = Path(perdure.__file__).parent
     for folder in (package / "_examples", package.parents[1] / "examples"):
         if (folder / ORDERS).is_file():

@@ -17,6 +17,8 @@ from pathlib import Path
 import aiohttp
 import click
 
+LEDGER = "ORDERS_LEDGER"
+"""The variable that tells the examples where the ledger of the outside is."""
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 15.0
 
@@ -31,10 +33,27 @@ def free_port() -> int:
 class Program:
     """A Python module that serves HTTP, and the process that runs it at the moment. `log` has what it printed."""
 
-    def __init__(self, folder: Path, http: aiohttp.ClientSession, name: str, cwd: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        http: aiohttp.ClientSession,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        cwd: Path,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"{name}.log"
+        self._command = [sys.executable, "-m", *command, "--port", str(self.port)]
+        paths = [str(cwd), os.environ.get("PYTHONPATH", "")]
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
         self._cwd = cwd
         self._http = http
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,31 +62,11 @@ class Program:
     def pid(self) -> int:
         return self._process.pid if self._process is not None else 0
 
-    def command(self) -> Sequence[str]:
-        """The module, and its arguments."""
-        raise TypeError(f"{type(self).__name__} says no command")
-
-    def environment(self) -> Mapping[str, str]:
-        """What it finds in its environment besides ours."""
-        return {}
-
     async def start(self) -> None:
         """Starts the process and waits until it answers. Raises `ClickException` with its log when it does not."""
-        paths = [str(self._cwd), os.environ.get("PYTHONPATH", "")]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-            "PYTHONUNBUFFERED": "1",
-            **self.environment(),
-        }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *self.command()],
-                cwd=self._cwd,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+                self._command, cwd=self._cwd, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
         try:
             async with asyncio.timeout(_START_TIMEOUT):
@@ -124,30 +123,17 @@ class Server(Program):
     def __init__(
         self, folder: Path, http: aiohttp.ClientSession, app_folder: Path, app: str | None = None, *, name: str = "shop"
     ) -> None:
-        super().__init__(folder, http, f"{name}-server", app_folder)
         self.database = folder / f"{name}.db"
         self.ledger = folder / f"{name}-ledger.jsonl"
-        self._app = app
-
-    def command(self) -> Sequence[str]:
-        apps = [] if self._app is None else [self._app]
-        options = ["--port", str(self.port), "--db", str(self.database), "--no-reload", "--no-discovery"]
-        return ["perdure", "dev", *apps, *options]
-
-    def environment(self) -> Mapping[str, str]:
-        return {"ORDERS_LEDGER": str(self.ledger)}
+        apps = [] if app is None else [app]
+        command = ["perdure", "dev", *apps, "--db", str(self.database), "--no-reload", "--no-discovery"]
+        super().__init__(folder, http, f"{name}-server", command, {LEDGER: str(self.ledger)}, cwd=app_folder)
 
 
 class WebApp(Program):
-    """An application of ASGI on uvicorn, whose endpoints a server records."""
+    """An application of ASGI on uvicorn, the runs of whose endpoints `server` records."""
 
     def __init__(self, folder: Path, http: aiohttp.ClientSession, app_folder: Path, app: str, server: Server) -> None:
-        super().__init__(folder, http, app.partition(":")[0], app_folder)
-        self._app = app
-        self._server = server
-
-    def command(self) -> Sequence[str]:
-        return ["uvicorn", self._app, "--port", str(self.port), "--log-level", "warning"]
-
-    def environment(self) -> Mapping[str, str]:
-        return {"PERDURE_DEV": self._server.url, "ORDERS_LEDGER": str(self._server.ledger)}
+        command = ["uvicorn", app, "--log-level", "warning"]
+        environment = {"PERDURE_DEV": server.url, LEDGER: str(server.ledger)}
+        super().__init__(folder, http, app.partition(":")[0], command, environment, cwd=app_folder)

@@ -66,6 +66,15 @@ class Recorded:
         found = await self._get(f"/v2/runs/{run_id}/trace?includeOutput=true")
         return trace_of(found)
 
+    async def find_trace(self, run_id: str) -> Trace | None:
+        """The trace, or None of a run that is not recorded: its caller may know of it a moment earlier."""
+        try:
+            return await self.trace(run_id)
+        except aiohttp.ClientResponseError as error:
+            if error.status != 404:
+                raise
+            return None
+
     async def each(self, ask: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
         gate = asyncio.Semaphore(_AT_ONCE)
 
