@@ -32,15 +32,20 @@ _FLOOD, _ONE = 500, 100
 
 
 @contextmanager
-def _process(
-    command: list[str], core: int, folder: Path, says: str, more: dict[str, str]
+def start(
+    command: list[str],
+    core: int | None,
+    *,
+    folder: Path = ROOT,
+    says: str = "app listens on ",
+    more: dict[str, str] | None = None,
 ) -> Generator[tuple[int, str], None, None]:
-    """A process on a core of its own: its id, and the address that it prints after `says`."""
+    """A process, on a core of its own if one is given: its id, and the address that it prints after `says`."""
     cores = sorted(os.sched_getaffinity(0))
-    process = subprocess.Popen(
-        command, cwd=ROOT if core else folder, env=environment(more), stdout=subprocess.PIPE, text=True
-    )
-    os.sched_setaffinity(process.pid, {cores[core % len(cores)]})
+    given = environment({"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(more or {})})
+    process = subprocess.Popen(command, cwd=folder, env=given, stdout=subprocess.PIPE, text=True)
+    if core is not None:
+        os.sched_setaffinity(process.pid, {cores[core % len(cores)]})
     try:
         assert process.stdout is not None
         line = ""
@@ -126,10 +131,8 @@ def main() -> None:
         serve = [sys.executable, "-m", "perdure", "dev", "--no-discovery", "--no-poll", "--port", "0"]
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            unbuffered = {"PYTHONUNBUFFERED": "1"}
-            server, url = stack.enter_context(_process(serve, 0, folder, "perdure serves on ", unbuffered))
-            dev = {**unbuffered, "INNGEST_DEV": url}
-            app, app_url = stack.enter_context(_process(command, 1, folder, "app listens on ", dev))
+            server, url = stack.enter_context(start(serve, 0, folder=folder, says="perdure serves on "))
+            app, app_url = stack.enter_context(start(command, 1, more={"INNGEST_DEV": url}))
             print(f"{name}: {asyncio.run(_measure(server, url, app, app_url, arguments.rounds))}", flush=True)
 
 

@@ -46,9 +46,13 @@ class Pair:
         self.ledger.touch()
         server, app = _free_port(), _free_port()
         self.server_url, self.app_url = f"http://127.0.0.1:{server}", f"http://127.0.0.1:{app}"
-        options = ("--db", "chaos.db", "--port", str(server), "--no-discovery", "--no-poll", "--retry-interval", "1")
+        options = [
+            "--db", "chaos.db", "--port", str(server), "--no-discovery", "--no-poll", "--retry-interval", "1",
+            # Whoever says nothing is given up early, so that a test need not wait ten minutes for that.
+            "--endpoint-silence", "2", "--endpoint-grace", "1",
+        ]  # fmt: skip
         self._commands = {
-            "server": [sys.executable, "-m", "tests.chaos.endpoint_server", "dev", *options],
+            "server": [sys.executable, "-m", "perdure", "dev", *options],
             "app": [node(), str(SDK / "endpoints.mjs")],
         }
         more = {"INNGEST_DEV": self.server_url, "PORT": str(app), "LEDGER": str(self.ledger), "APP_ID": "chaos"}

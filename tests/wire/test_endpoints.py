@@ -9,9 +9,10 @@ from pathlib import Path
 import jwt
 import pytest
 
-from perdure.model.json import Json, encode
+from perdure.model.json import Json, decode, encode
 from perdure.model.keys import EventKey, Keys, SigningKey
 from perdure.model.limits import DAY
+from perdure.model.records import RunStatus
 from perdure.server import Guard
 from tests.support.endpoint_world import (
     DOMAIN,
@@ -351,20 +352,49 @@ async def test_repeated_requests_are_signed_where_there_are_keys() -> None:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         received.append((scope["method"], headers["x-inngest-signature"], body))
         reply = ended()
-        start = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
+        signed = {**reply.headers, "x-inngest-signature": keys.sign(reply.body, server.clock.now())}
+        start = [(name.encode(), value.encode()) for name, value in signed.items()]
         await send({"type": "http.response.start", "status": 206, "headers": start})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async with asgi_server(app) as url, endpoint_world(keys=keys) as world:
-        world.node.endpoints._transport = world.node._remote._http
+    async with asgi_server(app) as url, endpoint_world(keys=keys) as server:
+        server.node.endpoints._transport = server.node._remote._http
         for method, body in (("GET", ""), ("POST", '{"b": 1, "a": 2}'), ("PATCH", '{"b":1}')):
             steps = op("StepFailed", "a") | {"error": {"message": "no"}}
-            run_id = await world.begin(steps, domain=url, method=method, body=body)
-            while (await world.run(run_id)).output is None:
+            run_id = await server.begin(steps, domain=url, method=method, body=body)
+            while (await server.run(run_id)).output is None:
                 await asyncio.sleep(0.001)
-        now = world.clock.now()
+        now = server.clock.now()
     signed = [(method, signature) for method, signature, _ in received]
     assert signed == [
         ("GET", keys.sign(b"", now)), ("POST", keys.sign(b'{"a":2,"b":1}', now)), ("PATCH", keys.sign(b"", now)),
     ]  # fmt: skip
     assert [body for _, _, body in received] == [b"", b'{"b": 1, "a": 2}', b'{"b":1}']
+
+
+@pytest.mark.parametrize("signature", ["", "t=1&s=" + "0" * 64, "of another key", "of another answer"])
+async def test_an_answer_that_no_key_signed_is_none(signature: str) -> None:
+    """Whoever calls an endpoint names its host: where a run is called again, something else may listen."""
+    keys, others = (Keys([EventKey.parse("evtkey")], [SigningKey.parse(key)]) for key in (KEY, "11aa"))
+
+    async def somebody(scope: Json, receive: Json, send: Json) -> None:
+        if scope["type"] != "http":
+            return
+        await receive()
+        reply, now = ended({"status": 200, "body": "forged"}), server.clock.now()
+        made = {"of another key": others.sign(reply.body, now), "of another answer": keys.sign(b"{}", now)}
+        headers = {**reply.headers, "x-inngest-signature": made.get(signature, signature)}
+        start = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 206, "headers": start})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async with asgi_server(somebody) as url, endpoint_world(keys=keys) as server:
+        server.node.endpoints._transport = server.node._remote._http
+        run_id = server.id()
+        failed = op("StepFailed", "a") | {"error": {"message": "no"}}
+        await server.post("/v1/checkpoint", server.body(run_id, failed, retries=0, domain=url))
+        while (await server.run(run_id)).output is None:
+            await asyncio.sleep(0.001)
+        run = await server.run(run_id)
+    told = decode(run.output or b"")
+    assert run.status == RunStatus.FAILED and told["name"] == "unsigned_answer" and "serve_origin" in told["message"]

@@ -284,6 +284,37 @@ async def test_a_server_that_is_down(app: App, server: EndpointServer) -> None:
     assert len(server.requests) == 5
 
 
+@pytest.mark.parametrize("place", ["step", "answer"])
+@pytest.mark.parametrize("headers", [{}, SSE])
+async def test_a_server_that_is_gone_in_the_middle_has_the_answer_later(
+    app: App, server: EndpointServer, place: str, headers: dict[str, str]
+) -> None:
+    failures: list[int | str] = [503, BROKEN, 503, 503, BROKEN]
+    server.goes_on = True
+
+    def leaves() -> None:
+        server.fail, failures[:] = list(failures), []
+
+    @app.endpoint()
+    async def handler(request: Request) -> Json:
+        await step.run("a", lambda: stream.push("x"))
+        if place == "answer":
+            leaves()
+            return "done"
+        await step.run("b", leaves)
+        return "done"
+
+    async with client(handler) as http:
+        answer = await http.get("/x", headers=headers)
+        await until(lambda: not server.fail)
+        if headers:
+            names = [name for name, _ in events_in(answer.text)]
+            assert names == ["metadata", "stream", "commit", "redirect_info", *(["response"] * (place == "answer"))]
+        else:
+            assert answer.status_code == 302
+        assert (await server.play(http)).result["body"] == '"done"'
+
+
 async def test_a_run_that_was_taken_away_still_has_an_answer(app: App, server: EndpointServer) -> None:
     done: list[str] = []
 
@@ -317,6 +348,30 @@ async def test_a_server_hears_that_a_long_step_goes_on(
         server.fail = [409]
         # The server gave the run to another request: this one leads there.
         assert (await asking).status_code == 302
+
+
+async def test_how_often_a_server_hears_of_a_request_is_for_the_server_to_say(
+    app: App, server: EndpointServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.goes_on, server.patience = True, {"silence": 60.0, "grace": 0.02}
+    long = asyncio.Event()
+
+    @app.endpoint()
+    async def handler(request: Request) -> Json:
+        await step.run("a", lambda: 1)
+        await step.run("b", long.wait)
+
+    async with client(handler) as http:
+        asking = asyncio.ensure_future(http.get("/x"))
+        await until(lambda: [ops for _, ops in server.reports].count([]) > 2)
+        # A server that is away for a while is no reason to give up what goes on.
+        server.fail = [BROKEN] * 5
+        await until(lambda: not server.fail)
+        heard = [ops for _, ops in server.reports].count([])
+        await until(lambda: [ops for _, ops in server.reports].count([]) > heard)
+        long.set()
+        assert (await asking).status_code == 200
+    assert server.ops == [("StepRun", "a"), ("StepRun", "b"), ("RunComplete", "")]
 
 
 async def test_a_server_hears_that_a_response_goes_on(
@@ -686,6 +741,7 @@ async def test_what_is_pushed_comes_at_once(app: App, server: EndpointServer) ->
             if b"one" in found:
                 gate.set()
     url = f"{server.url}/v1/realtime/sse?token=R-{server.run.id}"
+    output = f"{server.url}/v1/http/runs/{server.run.id}/output?token=T-{server.run.id}"
     response = {"body": '"three-four"', "statusCode": 202}
     events = events_in(found.decode())
     assert events[-1][1]["response"].pop("headers")["x-my"] == "v"
@@ -696,7 +752,7 @@ async def test_what_is_pushed_comes_at_once(app: App, server: EndpointServer) ->
         ("stream", {"data": "three", "hashedStepId": A}),
         ("stream", {"data": "-four", "hashedStepId": A}),
         ("commit", {"hashedStepId": A}),
-        ("redirect_info", {"runId": server.run.id, "url": url}),
+        ("redirect_info", {"runId": server.run.id, "url": url, "outputUrl": output}),
         ("response", {"status": "succeeded", "response": response}),
     ]
     await settled(server)

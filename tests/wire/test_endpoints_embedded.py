@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Message, Scope
 
 import perdure
-from perdure import App, Node, NonRetriableError, step
+from perdure import App, Node, NonRetriableError, StepError, step
 from perdure.engine import reads
 from perdure.model.json import Json
 from perdure.model.records import RunStatus
@@ -111,6 +111,27 @@ async def test_a_failure_is_told(tmp_path: Path) -> None:
         assert later.status_code == 500 and later.json()["error"]["message"] == "boom"
         now = await http.get("/x?final=1")
         assert now.status_code == 400 and now.json() == {"name": "NonRetriableError", "message": "never"}
+
+
+async def test_a_step_that_failed_for_good_is_caught_in_the_same_request() -> None:
+    app = App("shop")
+
+    def fails() -> None:
+        stream.push("no")
+        raise NonRetriableError("no such card")
+
+    @app.endpoint()
+    async def handler(request: Request) -> Json:
+        try:
+            await step.run("a", fails)
+        except StepError as error:
+            return [error.message, await step.run("b", lambda: 2)]
+
+    async with hosted(app, handler) as (http, _):
+        answer = await http.get("/x")
+        assert (answer.status_code, answer.json(), answer.history) == (200, ["no such card", 2], [])
+        names = [name for name, _ in events_in((await http.get("/x", headers=SSE)).text)]
+        assert names == ["metadata", "stream", "rollback", "redirect_info", "commit", "response"]
 
 
 async def test_a_run_survives_its_process(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Final
+
+import msgspec
 
 from perdure.apps.records import OpenCall
 from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError
+from perdure.apps.settings import Patience
 from perdure.apps.transport import Call
 from perdure.engine import drive
 from perdure.engine.catalogue import CompiledFunction
@@ -24,20 +26,25 @@ from perdure.engine.limits import NAMES
 from perdure.engine.turn import Start
 from perdure.model.errors import PerdureError, StoreError, error_info
 from perdure.model.event import Event
-from perdure.model.limits import MINUTE, SECOND
-from perdure.model.ops import RUN_COMPLETE, RUN_ERROR, STEP_ERROR, STEP_RAW, STEP_RUN, Op
+from perdure.model.json import encode
+from perdure.model.limits import SECOND
+from perdure.model.ops import RUN_COMPLETE, RUN_ERROR, STEP_ERROR, STEP_FAILED, STEP_RAW, STEP_RUN, Op
 from perdure.model.records import Run, RunStatus, Step, StepStatus
 from perdure.runner.clock import Timer
 from perdure.runner.residence import Keeper
 from perdure.wire.calls import CallContext
-from perdure.wire.endpoints import entry_headers, original_body, original_url, signed_part
+from perdure.wire.endpoints import (
+    EndpointError,
+    check_result,
+    entry_headers,
+    original_body,
+    original_url,
+    signed_part,
+)
+from perdure.wire.memos import memo_of
 
 _log = logging.getLogger("perdure.apps")
 
-SILENCE: Final = 10 * MINUTE
-"""How long an app may be silent while it answers the first request (ms), before the request is made again."""
-GRACE: Final = 5 * SECOND
-"""The same after a restart of the server: the app may be dead, or about to repeat its report (ms)."""
 FIRST_RETRY: Final = 5 * SECOND
 """After how long a step that failed while the app answered is tried again (ms): somebody waits for the answer."""
 _FIRST: Final = "first"
@@ -50,22 +57,34 @@ class LimitError(PerdureError):
     """A report broke a limit of runs, and its run has failed; the text says which."""
 
 
-def is_news(op: Op, steps: Mapping[str, int], status: RunStatus = RunStatus.RUNNING) -> bool:
-    """Whether an operation that is reported when the first request is over tells more than was recorded.
+def is_news(op: Op, known: Known | None, run: Run) -> bool:
+    """Whether an operation that is reported when the first request is over tells anything but what was recorded.
 
-    `steps` has the status of each step by id. What is no news was told before, and the answer to that was lost.
+    What is no news was told before, and the answer to that was lost. A result that differs from the recorded one is of
+    an app that went on although its work was given out again: it must not take that for recorded.
     """
+    status = RunStatus(run.status)
     if op.op == RUN_COMPLETE:
-        return status != RunStatus.COMPLETED
+        return status != RunStatus.COMPLETED or (op.data or b"null") != (run.output or b"null")
     if op.op == RUN_ERROR:
         # The attempt failed, and the run went on without it, or ended with it.
         return status not in (RunStatus.RUNNING, RunStatus.FAILED)
-    known = steps.get(op.id)
-    return known is None or (op.op in _GOES_ON and known not in (StepStatus.DONE, StepStatus.FAILED))
+    if known is None or op.op not in _GOES_ON:
+        return known is None
+    return known.status != StepStatus.DONE or known.memo != memo_of(op.op, op.data or b"null", failed=False)
+
+
+class Known(msgspec.Struct):
+    """What is recorded of a step: its status, and its memo as the app is told it."""
+
+    status: int
+    memo: bytes | None
 
 
 class EndpointCode(RemoteCode, frozen=True):
     """The code of requests: where each is, its run knows."""
+
+    patience: Patience = Patience()
 
     def reside(self, keeper: Keeper, start: Start, compiled: CompiledFunction) -> EndpointRun:
         return EndpointRun(keeper, self, start, compiled)
@@ -76,15 +95,20 @@ class EndpointRun(RemoteRun):
 
     def __init__(self, keeper: Keeper, code: RemoteCode, start: Start, compiled: CompiledFunction) -> None:
         super().__init__(keeper, code, start, compiled)
-        self._within = SILENCE if start.run is not None else GRACE
+        patience = code.patience if isinstance(code, EndpointCode) else Patience()
+        self._longest = int(patience.silence * SECOND)
+        self._within = self._longest if start.run is not None else int(patience.grace * SECOND)
         self._silence: Timer | None = None
         self._reporting = asyncio.Lock()
         self._broken: str | None = None
+        # The steps that the first request did, where that is known: what a later one did is no news of its.
+        self._first_steps: set[str] | None = None
 
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
         self._recall(run, events, steps)
         self._wire_events = []
         if run.request_version is None:
+            self._first_steps = set(self.plan.entries)
             self._listen()
         else:
             self._advance()
@@ -105,7 +129,10 @@ class EndpointRun(RemoteRun):
 
     def _on_silence(self) -> None:
         if _FIRST in self._calls and not self._over():
-            _log.warning("run %s of %s: its app went silent; the request is made again", self.run_id, self.code.id)
+            _log.warning(
+                "run %s of %s: nothing was heard of its app for %g s; the request is made again",
+                self.run_id, self.code.id, self._within / SECOND,
+            )  # fmt: skip
             self._close()
             self._discovering = False
             self.plan.ask()
@@ -131,9 +158,9 @@ class EndpointRun(RemoteRun):
         else:
             super().drain()
 
-    async def report(self, ops: list[Op]) -> bool:
+    async def report(self, ops: list[Op], *, goes_on: bool = False) -> bool:
         """Takes what the app reports while it answers the first request; False when the rows must tell what came of it,
-        because the run has ended, or has left.
+        because the run has ended, or has left. `goes_on`: a step that failed for good does not end that request.
 
         Raises `StaleCallError` for news that come when that is over, `LimitError`, `StoreError`.
         """
@@ -143,19 +170,33 @@ class EndpointRun(RemoteRun):
                 return False
             call = self._calls.get(_FIRST)
             if call is not None:
-                await self._take_report(call, ops)
-            elif any(is_news(op, {entry.id: entry.status for entry in self.plan.entries.values()}) for op in ops):
+                await self._take_report(call, ops, _GOES_ON | {STEP_FAILED} if goes_on else _GOES_ON)
+            elif any(is_news(op, self._known(op), self.run) for op in ops):
                 raise StaleCallError(f"run {self.run_id} is no longer reported by the request that began it")
         if self._draining:
             self.drain()
         return not self._over()
 
-    async def _take_report(self, call: OpenCall, ops: list[Op]) -> None:
-        self._within = SILENCE
+    def _known(self, op: Op) -> Known | None:
+        entry = self.plan.entries.get(op.id)
+        if entry is None or (self._first_steps is not None and op.id not in self._first_steps):
+            return None
+        return Known(entry.status, self.plan.memos.get(op.id))
+
+    async def _complete(self, op: Op) -> None:
+        try:
+            check_result(op.data or b"null")
+        except EndpointError as error:
+            await self._fail(encode({"name": "InvalidAnswer", "message": f"The app's answer cannot be told: {error}"}))
+            return
+        await super()._complete(op)
+
+    async def _take_report(self, call: OpenCall, ops: list[Op], open_after: frozenset[str]) -> None:
+        self._within = self._longest
         self._expect()
         if not ops:
             return
-        over = not all(op.op in _GOES_ON or op.op == RUN_COMPLETE for op in ops)
+        over = not all(op.op in open_after or op.op == RUN_COMPLETE for op in ops)
         if over:
             self._close()
         for op in ops:
@@ -170,6 +211,8 @@ class EndpointRun(RemoteRun):
         finally:
             # Not before: what the report says must be recorded when the request is made again.
             self._discovering = not over
+            if self._first_steps is not None:
+                self._first_steps.update(op.id for op in ops if op.id in self.plan.entries)
         if self._broken is not None:
             raise LimitError(self._broken)
         if self._failure is not None and not self._over():
@@ -203,4 +246,5 @@ class EndpointRun(RemoteRun):
         return Call(
             original_url(request), headers, body, self._app.app_id, self._app.id, self.run_id, call.request_id,
             context.step_id, context.job_id, request["method"], signed_part(request, body),
+            proven=True,
         )  # fmt: skip

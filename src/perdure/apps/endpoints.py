@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
-from perdure.apps.endpoint import EndpointCode, EndpointRun, is_news
+from perdure.apps.endpoint import EndpointCode, EndpointRun, Known, is_news
 from perdure.apps.gateway import Gateway
 from perdure.apps.http import HttpTransport
 from perdure.apps.run import StaleCallError, UnknownRunError
+from perdure.apps.settings import Patience
 from perdure.engine import endpoints, reads
 from perdure.engine.catalogue import Catalogue, CompiledFunction
+from perdure.engine.limits import exceeded
 from perdure.model.config import FunctionConfig
 from perdure.model.errors import NotFoundError, PerdureError, error_info
 from perdure.model.event import Event, StoredEvent
-from perdure.model.ops import Op
-from perdure.model.records import AppRow, Run, RunStatus
+from perdure.model.ops import STEP_RUN, Op
+from perdure.model.records import AppRow, Run, RunStatus, Step, StepStatus
 from perdure.runner.runner import Runner
 from perdure.wire.endpoints import HTTP_REQUEST, NewRun
+from perdure.wire.memos import memo_of
 
 ENDPOINT = "endpoint+"
 """What the URLs of functions begin with whose requests were made first by somebody else."""
@@ -31,7 +34,15 @@ class BusyError(PerdureError):
 class Endpoints:
     """The endpoints of a node. `registering` is the node's lock on changes of its functions."""
 
-    def __init__(self, runner: Runner, transport: HttpTransport, gateway: Gateway, registering: asyncio.Lock) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        transport: HttpTransport,
+        gateway: Gateway,
+        registering: asyncio.Lock,
+        patience: Patience,
+    ) -> None:
+        self.patience = patience
         self._runner = runner
         self._decider = runner.decider
         self._transport = transport
@@ -40,7 +51,8 @@ class Endpoints:
 
     def code(self, config: FunctionConfig) -> EndpointCode:
         """What runs the requests of a function."""
-        return EndpointCode(config.id, config.app_id, config.url or "", self._transport, self._gateway.perform)
+        perform = self._gateway.perform
+        return EndpointCode(config.id, config.app_id, config.url or "", self._transport, perform, self.patience)
 
     async def begin(self, new: NewRun) -> CompiledFunction:
         """Begins the run of a request, or takes another report of one that has begun; returns its function.
@@ -52,7 +64,10 @@ class Endpoints:
         internal_id = self._decider.ids()
         event = Event(HTTP_REQUEST, new.request, internal_id, now)
         stored = StoredEvent(internal_id, event, now, internal=True)
-        began = await self._decider.decide(endpoints.begin, new.run_id, function, stored)
+        done = _plainly_done(new.ops)
+        began = await self._decider.decide(endpoints.begin, new.run_id, function, stored, done)
+        if began and done:
+            return function
         if not began:
             run = await self._decider.view(lambda: reads.run_by_id(new.run_id))
             if run is not None and run.function_id != function.id:
@@ -60,7 +75,7 @@ class Endpoints:
                     f"run {new.run_id} is one of {run.function_id}: each request needs an id of its own"
                 )
         if began or new.ops:
-            await self.report(new.run_id, new.ops)
+            await self.report(new.run_id, new.ops, goes_on=new.goes_on)
         return function
 
     async def _function(self, new: NewRun) -> CompiledFunction:
@@ -86,21 +101,21 @@ class Endpoints:
         known = sum(function.app_id == new.domain for function in functions.values())
         return new.name if known < _MOST_FUNCTIONS else f"{new.request['method']} /*"
 
-    async def report(self, run_id: str, ops: list[Op]) -> None:
-        """Takes what the app of a run reports.
+    async def report(self, run_id: str, ops: list[Op], *, goes_on: bool = False) -> None:
+        """Takes what the app of a run reports; `goes_on`: a step that failed for good does not end the first request.
 
         Raises `UnknownRunError`, `StaleCallError`, `LimitError`, `BusyError`, `StoreError`.
         """
         resident = self._runner.resident(run_id)
-        if isinstance(resident, EndpointRun) and resident.begun and await resident.report(ops):
+        if isinstance(resident, EndpointRun) and resident.begun and await resident.report(ops, goes_on=goes_on):
             return
         run = await self._decider.view(lambda: reads.run_by_id(run_id))
         if run is None or not self._is_endpoint(run):
             raise UnknownRunError(f"there is no run {run_id} that began with a request")
         if run.request_version is None and not RunStatus(run.status).final:
             raise BusyError(f"run {run_id} cannot take reports this moment; try again")
-        steps = await self._decider.view(lambda: reads.steps_of(run_id))
-        if any(is_news(op, {step.id: step.status for step in steps}, RunStatus(run.status)) for op in ops):
+        steps = {step.id: step for step in await self._decider.view(lambda: reads.steps_of(run_id))}
+        if any(is_news(op, _known(steps.get(op.id)), run) for op in ops):
             raise StaleCallError(_why(run))
 
     def _is_endpoint(self, run: Run) -> bool:
@@ -131,6 +146,23 @@ class Endpoints:
         if run is None:
             raise NotFoundError(f"there is no run {run_id}")
         return run
+
+
+def _plainly_done(ops: list[Op]) -> list[Op]:
+    """The operations, if they are steps that succeeded and nothing else: then they are recorded as their run begins."""
+    size = 0
+    for count, op in enumerate(ops, 1):
+        size += len(op.data or b"")
+        if op.op != STEP_RUN or op.metadata is not None or exceeded(op, count, size) is not None:
+            return []
+    return ops if len({op.id for op in ops}) == len(ops) else []
+
+
+def _known(step: Step | None) -> Known | None:
+    if step is None:
+        return None
+    failed = step.status == StepStatus.FAILED
+    return Known(step.status, memo_of(step.op, step.data or b"null", failed=failed))
 
 
 def _why(run: Run) -> str:

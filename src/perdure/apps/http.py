@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from perdure.apps.transport import Call, CallError, Reply
+from perdure.model.jcs import CanonicalJsonError, canonical
+from perdure.model.json import InvalidJsonError, decode
 from perdure.model.keys import Keys
 from perdure.model.limits import MAX_CALL, MAX_REPLY_BYTES, SECOND
 from perdure.wire import headers as names
@@ -53,9 +55,25 @@ class HttpTransport:
             headers = {**headers, names.SIGNATURE: self._keys.sign(signed, self._now())}
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._follow(call.method, call.url, headers, call.body)
+                reply = await self._follow(call.method, call.url, headers, call.body)
         except _failures() as error:
             raise self._failed(call.url, error) from error
+        if call.proven and self._keys is not None and reply.status // 100 == 2:
+            await asyncio.to_thread(self._prove, call.url, self._keys, reply)
+        return reply
+
+    def _prove(self, url: str, keys: Keys, reply: Reply) -> None:
+        """Raises `CallError` for an answer that nobody signed who has a key."""
+        signature, now = reply.headers.get(names.SIGNATURE, ""), self._now()
+        # SDKs sign a body as it is sent, or in its canonical form.
+        if keys.verify(reply.body, signature, now) or keys.verify(_canonical(reply.body), signature, now):
+            return
+        raise CallError(
+            "unsigned_answer",
+            f"The answer from {url} does not carry a signature of this server's signing key. Is it the app that "
+            "answers there, and does it have the same key? (The host is the one that the first request named; "
+            "serve_origin of the app fixes it.)",
+        )
 
     async def _follow(self, method: str, url: str, headers: dict[str, str], payload: bytes) -> Reply:
         """Calls where redirects lead."""
@@ -120,6 +138,13 @@ class HttpTransport:
         if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ServerTimeoutError):
             return CallError("http_timeout", f"The app at {url} did not answer within {_span(self._timeout)}.")
         return _unreachable(url, error)
+
+
+def _canonical(body: bytes) -> bytes:
+    try:
+        return canonical(decode(body))
+    except (CanonicalJsonError, InvalidJsonError):
+        return body
 
 
 def _target(url: str, at: str, location: str) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from perdure.engine.defers import abortable, is_defer
 from perdure.model.json import Json, decode, encode
-from perdure.model.ops import AI_GATEWAY, DEFER_ABORT, DEFER_ADD, GATEWAY, STEP_PLANNED, Op
+from perdure.model.ops import AI_GATEWAY, DEFER_ABORT, DEFER_ADD, GATEWAY, STEP_PLANNED, STEP_RUN, Op
 from perdure.model.records import Step, StepStatus
 from perdure.wire.memos import input_memo, memo_of
 
@@ -120,6 +120,13 @@ class Plan:
             entry.status, entry.attempt = StepStatus.DUE, attempt
             if entry.in_place:
                 self.ask()
+
+    def plan_retry(self, step_id: str) -> None:
+        """A step that failed is planned again by a discovery: its app found it beside others, and does not execute it
+        in place. It is due as one that was planned from the start: by a call of its own."""
+        entry = self.entries[step_id]
+        if entry.open and entry.op == STEP_RUN:
+            entry.op = STEP_PLANNED
 
     def ask(self) -> None:
         """The function is to be called, whatever is open."""

@@ -155,6 +155,8 @@ class RecordedRun(Residence):
                 if entry is None or entry.open:
                     self._requests[op.id] = op.opts or {}
                 op.opts = redacted(op.opts or {})
+            if op.op == STEP_PLANNED and entry is not None:
+                self.plan.plan_retry(op.id)
             known = entry is not None or self.plan.knows_defer(op.id)
             if op.op in _OUTCOMES:
                 # What is waited for has a pause or a timer, which decides it: it is not the app's to tell.
@@ -272,6 +274,10 @@ class RecordedRun(Residence):
             self._drop()
         else:
             self._keeper.parked(self)
+
+    def refresh(self) -> None:
+        if self.begun:
+            self._spawn(self._refresh())
 
     async def _refresh(self) -> None:
         """Reads the steps that are open: something was decided while nobody listened."""

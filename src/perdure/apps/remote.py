@@ -8,6 +8,7 @@ from perdure.apps.endpoints import ENDPOINT, Endpoints
 from perdure.apps.gateway import Gateway
 from perdure.apps.http import HttpTransport
 from perdure.apps.run import RemoteCode, RemoteRun, StaleCallError, UnknownRunError
+from perdure.apps.settings import Patience
 from perdure.apps.workers import WorkerPool
 from perdure.engine import reads
 from perdure.model.config import FunctionConfig
@@ -34,12 +35,13 @@ class RemoteApps:
         *,
         keys: Keys | None = None,
         allow_private: bool = True,
+        patience: Patience | None = None,
     ) -> None:
         self._runner = runner
         self._pool = pool
         self._http = HttpTransport(runner.decider.clock.now, keys)
         self._gateway = Gateway(allow_private=allow_private, now=runner.decider.clock.now)
-        self.endpoints = Endpoints(runner, self._http, self._gateway, registering)
+        self.endpoints = Endpoints(runner, self._http, self._gateway, registering, patience or Patience())
 
     def code(self, config: FunctionConfig) -> RemoteCode:
         """What runs a function of another server's app. Its `url` must be set."""

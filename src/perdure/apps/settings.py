@@ -1,4 +1,4 @@
-"""How a server keeps apps on other servers synced, as whoever started it wanted it."""
+"""How a server deals with apps on other servers, as whoever started it wanted it."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ class Polling(msgspec.Struct, frozen=True):
     discovery: bool = False
     port: int = 0
     app_port: str = ""
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long an app that answers the first request of an endpoint may be silent (seconds), before the request is made
+    again: `silence` as a rule, `grace` after a restart of the server, when it may be dead or about to report."""
+
+    silence: float = 600.0
+    grace: float = 5.0

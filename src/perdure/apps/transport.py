@@ -13,7 +13,8 @@ from perdure.model.errors import PerdureError
 class Call(msgspec.Struct, gc=False):
     """A request to run a function: `body` as it is sent, `step_id` "step" or the hash of the step that shall run.
 
-    `signed` is what is signed instead of the body, where the other side cannot verify that.
+    `signed` is what is signed instead of the body, where the other side cannot verify that. `proven`: where there are
+    keys, an answer is one only if a key of them signed it, for whoever made the request named the host that is called.
     """
 
     url: str
@@ -27,6 +28,7 @@ class Call(msgspec.Struct, gc=False):
     job_id: str
     method: str = "POST"
     signed: bytes | None = None
+    proven: bool = False
 
 
 class Reply(msgspec.Struct, gc=False):

@@ -5,7 +5,8 @@ One row of `stream` says where the log of a run stands, and rows of `chunk` hold
   offsets that never come again;
 - `open` has the steps that have said something that is neither committed nor rolled back, `undone` the offset of the
   last rollback of each step;
-- nothing is appended to the log of a run that has ended, but for the response.
+- nothing follows the response. The log of a run that has ended by itself takes what was on its way until then, for what
+  an app says comes on a way of its own; that of a cancelled run takes nothing.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ PAGE: Final = 16
 """Batches that are read at once."""
 
 REFUSED: Final = "refused"
-"""The answer to an append for a run that there is not, or that has ended."""
+"""The answer to an append for a run that there is not, or whose log is over."""
 TOO_LARGE: Final = "too large"
+MOVED: Final = "moved"
+"""The answer to an append where another node has appended since."""
 
 
 class Standing(msgspec.Struct):
@@ -67,20 +70,27 @@ class Appended(msgspec.Struct):
     size: int
 
 
-def append(run_id: str, entries: list[Entry], limit: int, *, anew: bool) -> Decision[Appended | str]:
+def append(
+    run_id: str, entries: list[Entry], limit: int, *, anew: bool, after: int | None = None
+) -> Decision[Appended | str]:
     """Adds events to a log. `anew`: who appends has not done so before, so that others may have left it broken off.
+    `after` is the offset behind which they are to stand.
 
-    Gives back `REFUSED`, or `TOO_LARGE` beyond `limit` bytes, and appends nothing.
+    Gives back `REFUSED`, `TOO_LARGE` beyond `limit` bytes, or `MOVED`, and appends nothing.
     """
     rows = yield Read("run_status", (run_id,))
     if not rows:
         return REFUSED
     standing = yield from standing_of(run_id)
-    if standing.ended or (RunStatus(rows[0][0]).final and any(entry.kind != "response" for entry in entries)):
+    if standing.ended or RunStatus(rows[0][0]) == RunStatus.CANCELLED:
         return REFUSED
-    standing.size += sum(len(entry.body) for entry in entries)
-    if standing.size > limit and any(entry.kind == "data" for entry in entries):
+    if after is not None and standing.last != after:
+        return MOVED
+    said = sum(entry.size for entry in entries if entry.kind == "data")
+    if said and standing.size + said > limit:
         return TOO_LARGE
+    # What ends a step is always taken.
+    standing.size += sum(entry.size for entry in entries)
     first = standing.last + 1 + (GAP if anew and standing.open else 0)
     _advance(standing, first, entries)
     yield PutChunk(run_id, first, len(entries), pack(entries))
@@ -131,6 +141,16 @@ def closing(run_id: str, open_steps: list[str]) -> Decision[list[Entry]]:
         done = step is not None and step.status == StepStatus.DONE
         entries.append(Entry("commit" if done else "rollback", step_id))
     return entries
+
+
+def settled(run_id: str, step_id: str) -> Decision[list[Entry] | None]:
+    """What has to be said of a step that is done, as its app says; None while that is not recorded, nothing when its
+    run has ended."""
+    step = yield from step_by_id(run_id, step_id)
+    if step is not None and step.status in (StepStatus.DONE, StepStatus.FAILED):
+        return [Entry("commit" if step.status == StepStatus.DONE else "rollback", step_id)]
+    rows = yield Read("run_status", (run_id,))
+    return [] if not rows or RunStatus(rows[0][0]).final else None
 
 
 def torn(run_id: str) -> Decision[list[Entry]]:

@@ -151,14 +151,15 @@ class Concurrency(msgspec.Struct, frozen=True, omit_defaults=True):
     """At most `limit` steps execute at a time, of all runs of the function, per value of `key` where given.
 
     Code between steps counts as one; a run that sleeps or waits holds nothing. `hold="run"` keeps one slot from
-    start to end instead. `scope` "env" or "account" shares the limit among functions with the same key value, and
+    start to end instead, and `hold="active"` one while the run executes anything, however many of its steps execute
+    beside each other. `scope` "env" or "account" shares the limit among functions with the same key value, and
     needs a key.
     """
 
     limit: int
     key: str | None = None
     scope: Scope = "fn"
-    hold: Literal["step", "run"] = "step"
+    hold: Literal["step", "run", "active"] = "step"
 
     def __post_init__(self) -> None:
         problems = _at_least("limit", self.limit, 0) + _text(self, "key")
@@ -166,8 +167,8 @@ class Concurrency(msgspec.Struct, frozen=True, omit_defaults=True):
             problems.append(f'scope: must be "fn", "env" or "account", got {self.scope!r}')
         elif self.scope != "fn" and not self.key:
             problems.append(f'key: is required with scope "{self.scope}"')
-        if self.hold not in ("step", "run"):
-            problems.append(f'hold: must be "step" or "run", got {self.hold!r}')
+        if self.hold not in ("step", "run", "active"):
+            problems.append(f'hold: must be "step", "run" or "active", got {self.hold!r}')
         _check("concurrency", problems)
 
 

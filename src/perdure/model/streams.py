@@ -21,6 +21,10 @@ MAX_STREAM_BYTES: Final = 64 * 1024 * 1024
 """What the stream of one run may hold, unless the node says otherwise."""
 
 
+MIN_EVENT_BYTES: Final = 64
+"""What an event counts for at least: one that says little takes room, too."""
+
+
 class StreamTooLargeError(NonRetriableError):
     """The stream of a run would hold more than it may."""
 
@@ -31,6 +35,11 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     kind: StreamKind
     step: str | None = None
     body: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """What it counts for where streams are limited (bytes)."""
+        return max(len(self.body), MIN_EVENT_BYTES)
 
 
 class StreamEvent(msgspec.Struct, frozen=True, gc=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
@@ -71,7 +72,9 @@ class Decider:
         self._retired = False
         self._chance = chance
         self.fixed_retry = fixed_retry
-        self._tokens = itertools.count(1).__next__
+        # Tokens tell leases apart, those of different nodes too.
+        first = 0 if store.exclusive else int.from_bytes(hashlib.sha256(self.node.encode()).digest()[:4], "big") << 24
+        self._tokens = itertools.count(first + 1).__next__
         self.room: Callable[[], int] = lambda: 0
         self.runnable: Callable[[str], bool] = lambda _: False
         self.pool_of: Callable[[str], tuple[str, int] | None] = lambda _: None

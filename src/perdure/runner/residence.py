@@ -80,6 +80,7 @@ class Residence(ABC):
         self.run_id = start.run_id
         self.code = code
         self.lease: Lease | None = start.lease
+        self._token = start.lease.token
         self.wakes_at: int | None = None
         self.ending = False
         self.defective = False
@@ -110,6 +111,10 @@ class Residence(ABC):
     def begin(self, run: Run, events: list[Event], steps: list[Step]) -> None:
         """Starts to drive the run from what is recorded."""
 
+    def was_driven_last(self, start: Start) -> bool:
+        """Whether nobody else has driven the run since this residence did."""
+        return start.previous in (0, self._token)
+
     @abstractmethod
     def resume(self, start: Start) -> None:
         """The lease is back."""
@@ -117,6 +122,10 @@ class Residence(ABC):
     @abstractmethod
     def wake(self, decided: Decided) -> None:
         """A step of the run was decided."""
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Something of the run was decided by another node."""
 
     @abstractmethod
     def drain(self) -> None:
@@ -149,6 +158,7 @@ class Residence(ABC):
 
     def _regained(self, lease: Lease) -> None:
         self.lease = lease
+        self._token = lease.token
         self.stale = False
         if self._regaining is not None:
             if not self._regaining.done():
@@ -162,7 +172,11 @@ class Residence(ABC):
         self.ending = True
         try:
             lease = self.lease or await self._regain()
-            await self._decider.decide(make, lease, *args, **kwargs)
+            kept = await self._decider.decide(make, lease, *args, **kwargs)
+            while not kept and self.lease is not lease and not self._leaving:
+                # It was parked while this was on its way, for the guess was wrong that it would wait.
+                lease = self.lease or await self._regain()
+                kept = await self._decider.decide(make, lease, *args, **kwargs)
             self.lease = None
         except StoreError as error:
             self._give_up(error)

@@ -200,6 +200,10 @@ class Resident(Residence):
         try:
             lease = self.lease or await self._regain()
             kept = await self._decider.commit(partial(advance.record, lease, self.run_id, seq, op))
+            while not kept and self.lease is not lease and not self._leaving:
+                # It was parked while this was on its way, which was a wrong guess.
+                lease = self.lease or await self._regain()
+                kept = await self._decider.commit(partial(advance.record, lease, self.run_id, seq, op))
         except StoreError as error:
             self._give_up(error)
             return await self._stand_still()
@@ -270,6 +274,9 @@ class Resident(Residence):
         self._progressed = self._progressed or bool(answer.memos)
         if answer.parked and self.lease is lease:
             self.lease = None
+            if self.ending:
+                # The handler has returned meanwhile: its end takes the lease back.
+                return
             if self._draining:
                 self._drop()
                 return
@@ -300,6 +307,10 @@ class Resident(Residence):
             self.wake(start.step)
             self._lull.look_out()
         else:
+            self._spawn(self._refresh())
+
+    def refresh(self) -> None:
+        if self.begun:
             self._spawn(self._refresh())
 
     async def _refresh(self) -> None:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from perdure.bus import MemoryBus
 from perdure.engine import drive, due, flow
-from perdure.engine.turn import Decision, Due, Effect, Ended, Lease, Start, Turn, Wake
+from perdure.engine.turn import Backlog, Decision, Due, Effect, Ended, Lease, Start, Turn, Wake
 from perdure.model.errors import StoreError
 from perdure.model.json import Json
 from perdure.model.records import RunStatus
@@ -28,10 +28,13 @@ from perdure.runner.clock import Timer
 from perdure.runner.decider import Decider
 from perdure.runner.fetch import Fetcher
 from perdure.runner.loading import load_runs
+from perdure.runner.neighbours import Neighbours
 from perdure.runner.pools import Pools
 from perdure.runner.residence import Code, Residence
+from perdure.runner.shared_clock import set_by
 from perdure.runner.streams import Streams
 from perdure.sdk.port import FetchRequest, FetchResponse
+from perdure.store.protocol import EVERYTHING
 
 T = TypeVar("T")
 _log = logging.getLogger("perdure.runner")
@@ -42,6 +45,8 @@ _LOAD_AT_ONCE = 200
 _STAY = 10_000
 """How long a parked coroutine stays without being woken (ms)."""
 _LIFETIME = 15_000
+"""Within what time the work of a node that died is taken over (ms), by default: three quarters of it is how long a node
+counts as alive since it last said so, a quarter how often it says so and looks for others that do not."""
 _FOREVER = 1 << 60
 _PAUSE_AFTER_ERROR = 1.0
 _PAUSE_AFTER_DEFECT = 10_000
@@ -65,8 +70,10 @@ class Runner:
         max_per_app: int = 1000,
         threads: int = 4096,
         max_stream_bytes: int = MAX_STREAM_BYTES,
+        lifetime: int = _LIFETIME,
     ) -> None:
         self.decider = decider
+        self._lifetime = lifetime
         self.ended: MemoryBus[Ended] = MemoryBus()
         self.streams = Streams(decider, self.ended, max_stream_bytes)
         self._codes: dict[str, Code] = {}
@@ -79,7 +86,7 @@ class Runner:
         self._fetcher = Fetcher()
         self._pools = Pools(max_per_app, self._let_in)
         self._tasks: set[asyncio.Task[Json]] = set()
-        self._backlog = False
+        self._backlog = self._claims = False
         self._work = asyncio.Event()
         self._due = asyncio.Event()
         self._due_at: int | None = None
@@ -87,6 +94,7 @@ class Runner:
         self._stopping = False
         self._sweeping = False
         self._changed = asyncio.Event()
+        self.neighbours = Neighbours(self)
         decider.room = self._room
         decider.runnable = self._codes.__contains__
         decider.pool_of = self._pool_of
@@ -95,12 +103,12 @@ class Runner:
 
     async def start(self) -> None:
         """Begins to claim and fire. What an earlier process left leased is ready again."""
-        lifetime = _FOREVER if self.decider.store.exclusive else _LIFETIME
-        await self.decider.decide(drive.renew, self.decider.node, lifetime)
+        await self._renew()
         self._due.set()
         self._spawn(self._claiming())
         self._spawn(self._firing())
         if not self.decider.store.exclusive:
+            self.decider.store.listen(self.neighbours.heard)
             self._spawn(self._renewing())
 
     def use(self, codes: Iterable[Code]) -> None:
@@ -134,6 +142,7 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks, *(resident.stopped() for resident in left), return_exceptions=True)
         await self.streams.close()
+        await self.neighbours.stop()
         try:
             await self.decider.decide(drive.retire, self.decider.node)
             self.decider.retire()
@@ -149,7 +158,7 @@ class Runner:
 
     def _room(self) -> int:
         # While others wait to be claimed, nothing new may overtake them.
-        return 0 if self._backlog else self._capacity()
+        return 0 if self._backlog or self._claims else self._capacity()
 
     def _pool_of(self, function_id: str) -> tuple[str, int] | None:
         code = self._codes.get(function_id)
@@ -187,6 +196,11 @@ class Runner:
 
     def _on_start(self, start: Start) -> None:
         resident = self._residents.get(start.run_id)
+        if resident is not None and not resident.was_driven_last(start):
+            # Another node has driven the run since: what is here does not know what was recorded there.
+            resident.lease = None
+            self._evict(resident)
+            resident = None
         if resident is not None:
             self._parked.pop(start.run_id, None)
             self._pools.enter(resident)
@@ -201,7 +215,7 @@ class Runner:
         self._residents[start.run_id] = resident
         self._pools.enter(resident)
         if start.run is not None and start.events is not None:
-            resident.begin(start.run, start.events, [])
+            resident.begin(start.run, start.events, start.steps or [])
             return
         self._loading.append(resident)
         if len(self._loading) == 1:
@@ -243,17 +257,48 @@ class Runner:
             resident.lease = None
             self.left(resident)
 
-    def _on_ended(self, ended: Ended) -> None:
-        resident = self._residents.get(ended.run_id)
+    def _interrupt(self, run_id: str) -> None:
+        resident = self._residents.get(run_id)
         if resident is not None and not resident.ending:
             # Cancelled from outside: a step that is executing is interrupted.
             resident.lease = None
             resident.stop()
             self.left(resident)
+
+    def _on_ended(self, ended: Ended) -> None:
+        self._interrupt(ended.run_id)
         if ended.status == RunStatus.FAILED:
             # Without the message, which may carry what must not be logged: the run has it.
             told = "run %s of %s failed; its result, or `perdure run %s` where a server runs, says why"
             _log.warning(told, ended.run_id, ended.function_id, ended.run_id)
+        self.ended.publish(ended.run_id, ended)
+
+    # What other nodes do (see `neighbours`).
+
+    @property
+    def function_ids(self) -> list[str]:
+        return list(self._codes)
+
+    def has_room(self) -> bool:
+        return self._capacity() > 0
+
+    def claim_soon(self) -> None:
+        self._on_effect(Backlog())
+
+    def fire_soon(self) -> None:
+        if not self._stopping:
+            self._due.set()
+
+    def woken(self, run_id: str) -> None:
+        resident = self._residents.get(run_id)
+        if resident is not None and resident.lease is not None:
+            resident.refresh()
+
+    def resides(self, run_id: str) -> bool:
+        return run_id in self._residents
+
+    def ended_elsewhere(self, ended: Ended) -> None:
+        self._interrupt(ended.run_id)
         self.ended.publish(ended.run_id, ended)
 
     # Residents: the keeper's side.
@@ -318,9 +363,12 @@ class Runner:
             await self._work.wait()
             self._work.clear()
             while self._backlog and self._capacity() > 0:
-                self._backlog = False
-                if await self._past_defects(self._claim, drive.set_aside, _CLAIM_AT_ONCE):
-                    self._backlog = True
+                self._backlog, self._claims = False, True
+                try:
+                    if await self._past_defects(self._claim, drive.set_aside, _CLAIM_AT_ONCE):
+                        self._backlog = True
+                finally:
+                    self._claims = False
 
     def _claim(self, turn: Turn, limit: int) -> Decision[bool]:
         turn.offer.room = self._capacity()
@@ -362,8 +410,14 @@ class Runner:
 
     async def _renewing(self) -> None:
         while True:
-            await asyncio.sleep(_LIFETIME / 3000)
-            await self._persist(lambda: self.decider.decide(drive.renew, self.decider.node, _LIFETIME))
+            await asyncio.sleep(self._lifetime / 4000)
+            await self._persist(self._renew)
+            await self._persist(lambda: set_by(self.decider.store, self.decider.clock))
+            self.neighbours.heard(EVERYTHING)
+
+    async def _renew(self) -> None:
+        lifetime = _FOREVER if self.decider.store.exclusive else self._lifetime * 3 // 4
+        await self.decider.decide(drive.renew, self.decider.node, lifetime)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Tries again until the store takes it: a full disk ends one day, and nothing here may be skipped."""

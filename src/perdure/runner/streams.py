@@ -9,24 +9,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
 from perdure.bus import MemoryBus
 from perdure.engine import streams
+from perdure.engine.reads import run_by_id, run_events
 from perdure.engine.streams import Overview
-from perdure.engine.turn import Ended
-from perdure.model.errors import NotFoundError
-from perdure.model.streams import MAX_STREAM_BYTES, Entry, StreamEvent, StreamTooLargeError
+from perdure.engine.turn import Decision, Ended
+from perdure.model.errors import NotFoundError, StoreError
+from perdure.model.event import Event
+from perdure.model.streams import MAX_STREAM_BYTES, MIN_EVENT_BYTES, Entry, StreamEvent, StreamTooLargeError
 from perdure.runner.decider import Decider
 from perdure.runner.tail import Tail
+from perdure.wire.endpoints import HTTP_REQUEST
 from perdure.wire.streams import response_of
 
 _PATIENCE: Final = 0.25
 """How long (seconds) the response of an app elsewhere may take after the end of its run: it comes its own way."""
 _FAREWELL: Final = 2.0
+_FIRST_LOOK: Final = 0.002
+_LONGEST_PAUSE: Final = 2.0
+"""How long (seconds) until it is looked first, and at most until again, whether a step is recorded."""
 
 
 class Sink:
@@ -96,11 +102,13 @@ class Sink:
 class Tee:
     """What one request of an app elsewhere says for a run. Made by `Streams.teeing`."""
 
-    def __init__(self, tail: Tail, decider: Decider) -> None:
+    def __init__(self, tail: Tail, decider: Decider, confirm: Callable[[Tee, str], None] | None) -> None:
         self.over = asyncio.Event()
         """Set once the run has ended, or the node stops: then nothing more is waited for."""
+        self.run_id = tail.run_id
         self._tail = tail
         self._decider = decider
+        self._confirm = confirm
         self._steps: set[str] = set()
 
     def on_ended(self, _: Ended) -> None:
@@ -109,6 +117,9 @@ class Tee:
     async def add(self, entry: Entry) -> None:
         """Adds an event, and waits while too much is not kept yet. Raises `StreamTooLargeError`."""
         tail, step = self._tail, entry.step
+        if self.over.is_set() and entry.kind == "data":
+            # Whoever asks about a run that is over hears the same, whenever it asks.
+            return
         if step is not None and step in self._steps and tail.speakers.get(step) is not self:
             # A later attempt speaks for the step by now, and only that one counts.
             return
@@ -121,6 +132,12 @@ class Tee:
                 self._steps.add(step)
         elif step is not None:
             self._steps.discard(step)
+            if step not in tail.open and not tail.has_room(MIN_EVENT_BYTES):
+                # It ends nothing that anybody has heard of.
+                return
+            if entry.kind == "commit" and self._confirm is not None and tail.speakers.get(step) is self:
+                self._confirm(self, step)
+                return
         tail.add(entry.kind, step, entry.body)
         if entry.kind == "data" and step is not None:
             tail.speakers[step] = self
@@ -139,13 +156,14 @@ class Tee:
 class Reader:
     """Follows one stream. Made by `Streams.following`."""
 
-    def __init__(self, tail: Tail, decider: Decider, after: int) -> None:
+    def __init__(self, tail: Tail, decider: Decider, after: int, *, everything: bool = False) -> None:
         self.news = asyncio.Event()
         self.hung_up = False
         self._tail = tail
         self._decider = decider
         self._after = after
         self._from_start = after == 0
+        self._everything = everything
         self._over = self._waited = self._done = False
         self._overview: Overview | None = None
 
@@ -188,8 +206,8 @@ class Reader:
         return []
 
     def _counting(self, events: list[StreamEvent], overview: Overview) -> list[StreamEvent]:
-        """Without what had been taken back before the reader came."""
-        undone = overview.standing.undone
+        """Without what had been taken back before the reader came, unless it wants everything."""
+        undone = {} if self._everything else overview.standing.undone
         counting: list[StreamEvent] = []
         for event in events:
             taken_back = undone.get(event.step or "", 0)
@@ -211,13 +229,10 @@ class Reader:
             return None
         if not self._waited:
             self._waited = True
-            function = self._decider.catalogue.get(overview.function_id)
-            if function is not None and function.config.url is not None:
-                try:
+            if await self._is_answered_by_app(overview):
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_PATIENCE):
                         await self.news.wait()
-                except TimeoutError:
-                    pass
                 return None
         found = await self._look()
         if found.standing.last > self._after:
@@ -225,11 +240,26 @@ class Reader:
         self._done = True
         return [event for event in _ending(found) if event.offset > self._after]
 
+    async def _is_answered_by_app(self, overview: Overview) -> bool:
+        """Whether the app says the response itself: one that answers requests does, but for those whose result has
+        all of it, which say how their bodies are encoded."""
+        function = self._decider.catalogue.get(overview.function_id)
+        if function is None or function.config.url is None:
+            return False
+        event = await self._decider.view(partial(_first_event, self._tail.run_id))
+        return event is not None and event.name == HTTP_REQUEST and not event.data.get("body_encoding")
+
     async def _look(self) -> Overview:
         found = await self._decider.view(partial(streams.overview, self._tail.run_id))
         if found is None:
             raise NotFoundError(f"there is no run {self._tail.run_id}")
         return found
+
+
+def _first_event(run_id: str) -> Decision[Event | None]:
+    run = yield from run_by_id(run_id)
+    events = (yield from run_events(run)) if run is not None else []
+    return events[0] if events else None
 
 
 def _ending(found: Overview) -> list[StreamEvent]:
@@ -261,6 +291,7 @@ class Streams:
         self._tails: dict[str, Tail] = {}
         self._readers: set[Reader] = set()
         self._tees: set[Tee] = set()
+        self._confirming: set[asyncio.Task[None]] = set()
 
     def sink(self, run_id: str) -> Sink:
         """For an execution in this process, which closes it."""
@@ -277,10 +308,13 @@ class Streams:
         self._release(tail)
 
     @contextmanager
-    def teeing(self, run_id: str) -> Generator[Tee]:
-        """For the length of a request that says what an app elsewhere streams."""
+    def teeing(self, run_id: str, *, early: bool = False) -> Generator[Tee]:
+        """For the length of a request that says what an app elsewhere streams.
+
+        `early`: the app says that a step is done before that is recorded; then it counts once it is.
+        """
         tail = self._acquire(run_id)
-        tee = Tee(tail, self._decider)
+        tee = Tee(tail, self._decider, self._confirm if early else None)
         self._tees.add(tee)
         self._ended.subscribe(run_id, tee.on_ended)
         try:
@@ -290,11 +324,37 @@ class Streams:
             self._tees.discard(tee)
             self._release(tail)
 
+    def _confirm(self, tee: Tee, step: str) -> None:
+        tail = self._acquire(tee.run_id)
+        task = asyncio.get_running_loop().create_task(self._commit_once_recorded(tail, tee, step))
+        self._confirming.add(task)
+        task.add_done_callback(self._confirming.discard)
+        task.add_done_callback(lambda _: self._release(tail))
+
+    async def _commit_once_recorded(self, tail: Tail, tee: Tee, step: str) -> None:
+        """Commits what a step has said, when the store has its result: not if another attempt speaks by then."""
+        pause = _FIRST_LOOK
+        while tail.speakers.get(step) is tee:
+            try:
+                entries = await self._decider.view(partial(streams.settled, tail.run_id, step))
+            except StoreError:
+                entries = None
+            if entries is not None:
+                if tail.speakers.get(step) is tee:
+                    for entry in entries:
+                        tail.add(entry.kind, entry.step)
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     @contextmanager
-    def following(self, run_id: str, after: int = 0) -> Generator[Reader]:
-        """A reader of what was said after an offset, for the length of a block."""
+    def following(self, run_id: str, after: int = 0, *, everything: bool = False) -> Generator[Reader]:
+        """A reader of what was said after an offset, for the length of a block.
+
+        `everything`: with what had been taken back before the reader came.
+        """
         tail = self._acquire(run_id)
-        reader = Reader(tail, self._decider, after)
+        reader = Reader(tail, self._decider, after, everything=everything)
         tail.listeners.add(reader.news)
         self._readers.add(reader)
         # Before it looks: a run that ends meanwhile is not missed.
@@ -315,9 +375,16 @@ class Streams:
             reader.hung_up = True
             reader.news.set()
 
+    def grew(self, run_id: str | None) -> None:
+        """Another node has kept something of a run's stream, or it may have of any: who reads looks into the store."""
+        for tail in tuple(self._tails.values()) if run_id is None else filter(None, [self._tails.get(run_id)]):
+            tail.look_elsewhere()
+
     async def close(self) -> None:
         """Keeps what was said, and ends the readers."""
         self.hang_up()
+        for task in self._confirming:
+            task.cancel()
         await asyncio.gather(*(tail.close(_FAREWELL) for tail in tuple(self._tails.values())))
 
     def _acquire(self, run_id: str) -> Tail:

@@ -26,6 +26,8 @@ class Collected(msgspec.Struct):
 
     runs: int = 0
     events: int = 0
+    agent_runs: int = 0
+    threads: int = 0
 
 
 class Sweeper:
@@ -54,7 +56,7 @@ class Sweeper:
             await asyncio.sleep(_EVERY)
 
     async def collect(self, *, dry_run: bool = False) -> Collected:
-        """Removes ended runs, then the events that no run needs any more; returns how many of each."""
+        """Removes ended runs, the events that no run needs any more, and what agents need not remember; how many."""
         now, policy, found = self._decider.clock.now(), self._policy, Collected()
         for age, failed in ((policy.completed, False), (policy.failed, True)):
             if age is not None:
@@ -74,9 +76,26 @@ class Sweeper:
                 found.events += len(ids)
                 if not dry_run:
                     await self._decider.decide(retention.delete_events, ids)
+        await self._collect_of_agents(found, now, dry_run)
         if not dry_run:
             await self._decider.decide(retention.sweep)
         return found
+
+    async def _collect_of_agents(self, found: Collected, now: int, dry_run: bool) -> None:
+        while not dry_run and await self._decider.decide(retention.reconcile_agent_runs, _PAGE) == _PAGE:
+            pass
+        async for ids in self._pages(lambda cursor: retention.expired_agent_runs(now, cursor=cursor, limit=_PAGE)):
+            found.agent_runs += len(ids)
+            if not dry_run:
+                await self._decider.decide(retention.delete_agent_runs, ids)
+        age = self._policy.threads
+        if age is not None:
+            async for ids in self._pages(
+                lambda cursor: retention.expired_threads(now, age, cursor=cursor, limit=_PAGE)
+            ):
+                found.threads += len(ids)
+                if not dry_run:
+                    await self._decider.decide(retention.delete_threads, ids)
 
     async def _pages(self, page: Callable[[str], Decision[Page]]) -> AsyncIterator[list[str]]:
         cursor: str | None = ""

@@ -18,7 +18,7 @@ from typing import Final
 
 from perdure.engine import streams
 from perdure.model.errors import StoreError
-from perdure.model.streams import Entry, StreamEvent, StreamKind, StreamTooLargeError
+from perdure.model.streams import MIN_EVENT_BYTES, Entry, StreamEvent, StreamKind, StreamTooLargeError
 from perdure.runner.decider import Decider
 
 _log = logging.getLogger("perdure.runner")
@@ -85,18 +85,27 @@ class Tail:
         return not self._unkept
 
     def reserve(self, size: int) -> None:
-        """Makes room for a chunk; from any thread. Raises `StreamTooLargeError`."""
-        if self._size + size > self._limit or self._refusal == streams.TOO_LARGE:
+        """Makes room for an event with a body of `size` bytes; from any thread. Raises `StreamTooLargeError`."""
+        size = max(size, MIN_EVENT_BYTES)
+        if not self.has_room(size):
             raise StreamTooLargeError(
                 f"the stream of run {self.run_id} would have more than {self._limit} bytes, which are allowed: "
                 "stream less, or let the node keep more (max_stream_bytes)"
             )
         self._size += size
 
+    def has_room(self, size: int = 0) -> bool:
+        """Whether an event of `size` bytes would be within the limit."""
+        return self._size + size <= self._limit and self._refusal != streams.TOO_LARGE
+
     def add(self, kind: StreamKind, step: str | None = None, body: bytes = b"") -> None:
         """Adds an event, for a chunk after `reserve`. What is said for a run that is over, nobody hears."""
         if self._refusal is not None:
             return
+        entry = Entry(kind, step, body)
+        if kind != "data":
+            # What ends a step is always taken.
+            self._size += entry.size
         barrier = True
         if step is not None and kind == "data":
             barrier = step not in self.open or len(self._unkept) >= _UNKEPT
@@ -105,8 +114,8 @@ class Tail:
             self.open.pop(step, None)
             self.speakers.pop(step, None)
         self._count += 1
-        self._unkept.append(Entry(kind, step, body))
-        self._unkept_bytes += len(body)
+        self._unkept.append(entry)
+        self._unkept_bytes += entry.size
         if barrier:
             self._barriers.append(self._count)
         self._tell()
@@ -126,6 +135,21 @@ class Tail:
     def floor(self) -> int:
         """The offset up to which the store has everything that was told."""
         return self._floor
+
+    def look_elsewhere(self) -> None:
+        """Another node may have kept something: what is in memory is not all there is."""
+        if not self._unkept and self._writing is None:
+            self._lose_place()
+        for listener in self.listeners:
+            listener.set()
+
+    def _lose_place(self) -> None:
+        """As if nothing had been told here yet: the next batch finds out where the log stands. What was told and is
+        not kept is told once more, after what the other node has said."""
+        self._shift = None
+        self._told = self._kept
+        self._events.clear()
+        self._bytes = self._floor = 0
 
     async def settle(self) -> None:
         """Waits until all that was said by now is kept. Raises `StreamTooLargeError` when it cannot be."""
@@ -187,20 +211,24 @@ class Tail:
 
     async def _write_batch(self) -> None:
         batch, size = self._batch()
-        decision = partial(streams.append, self.run_id, batch, self._limit, anew=self._shift is None)
+        after = None if self._shift is None else self._shift + self._kept
+        decision = partial(streams.append, self.run_id, batch, self._limit, anew=after is None, after=after)
         try:
             answer = await self._decider.commit(decision)
         except StoreError as error:
             _log.error("run %s: its stream cannot be kept, trying again: %s", self.run_id, error)
             await asyncio.sleep(_PAUSE_AFTER_ERROR)
             return
+        if answer == streams.MOVED:
+            self._lose_place()
+            return
         if isinstance(answer, str):
             self._refuse(answer)
             return
         if self._shift is None:
-            self._shift, self._floor = answer.first - 1, answer.first - 1
+            self._shift, self._floor = answer.first - 1 - self._kept, answer.first - 1
             # What was reserved while this was under way comes on top of what others had said before.
-            self._size += answer.size - size
+            self._size = answer.size - size + (self._unkept_bytes if self._kept else self._size)
         done = self._kept + len(batch)
         while self._barriers and self._barriers[0] <= done:
             self._barriers.popleft()
@@ -216,7 +244,7 @@ class Tail:
         size = 0
         for entry in self._unkept:
             batch.append(entry)
-            size += len(entry.body)
+            size += entry.size
             if size >= _ROW_BYTES or len(batch) >= _UNKEPT:
                 break
         return batch, size

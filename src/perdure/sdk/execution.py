@@ -65,14 +65,17 @@ class StepCall(msgspec.Struct):
 
 class Scope:
     """Where code runs: in the handler of an execution, or (with `step`, whose hash is `step_id`) inside a step's
-    callable. `over`: that attempt of the step is past, whatever still runs of it."""
+    callable. `over`: that attempt of the step, counted from 0, is past, whatever still runs of it."""
 
-    __slots__ = ("execution", "over", "step", "step_id")
+    __slots__ = ("attempt", "execution", "over", "step", "step_id")
 
-    def __init__(self, execution: Execution[Json], step: str | None = None, step_id: str | None = None) -> None:
+    def __init__(
+        self, execution: Execution[Json], step: str | None = None, step_id: str | None = None, attempt: int = 0
+    ) -> None:
         self.execution = execution
         self.step = step
         self.step_id = step_id
+        self.attempt = attempt
         self.over = False
 
 
@@ -262,7 +265,7 @@ class Execution(Generic[R]):
         op.started_at = host.now()
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
-        scope = Scope(self, call.name, call.id)
+        scope = Scope(self, call.name, call.id, op.attempt)
         token = _scope.set(scope)
         try:
             if call.timeout is not None:
@@ -400,6 +403,12 @@ def streaming() -> tuple[StreamSink, Scope] | None:
     scope = _scope.get()
     sink = scope.execution.sink(scope) if scope is not None else None
     return None if scope is None or sink is None else (sink, scope)
+
+
+def attempt_here() -> int:
+    """Which attempt of its step the running code is, counted from 0; those that were cut off do not count."""
+    scope = _scope.get()
+    return 0 if scope is None else scope.attempt
 
 
 def current(step_id: str) -> Execution[Json]:

@@ -26,6 +26,7 @@ from perdure.sdk.callables import call_kind
 from perdure.sdk.execution import StepCall, current
 from perdure.sdk.function import Function
 from perdure.sdk.inference import Adapter, infer, inference_request
+from perdure.sdk.mcp import McpSteps
 from perdure.sdk.port import FetchRequest, FetchResponse
 
 P = ParamSpec("P")
@@ -53,11 +54,12 @@ class StepOptions(msgspec.Struct, frozen=True):
 
 
 class CallSteps:
-    """The steps that call something: `run`, `fetch`, `ai.wrap`, `ai.infer`; with the options of `step.with_`."""
+    """The steps that call something: `run`, `fetch`, `ai.*`, `mcp.call`; with the options of `step.with_`."""
 
     def __init__(self, options: StepOptions | None = None) -> None:
         self._options = options
         self.ai = AiSteps(self)
+        self.mcp = McpSteps(self)
 
     @overload
     def run(self, id: str, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Pending[T]: ...

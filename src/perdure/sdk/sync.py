@@ -23,6 +23,7 @@ from perdure.sdk.arguments import EventLike, check_id
 from perdure.sdk.execution import current_in_thread
 from perdure.sdk.function import Function
 from perdure.sdk.inference import Adapter
+from perdure.sdk.mcp import McpServer
 from perdure.sdk.port import FetchResponse
 from perdure.sdk.step import CallSteps, Pending, Signal, Steps
 
@@ -54,6 +55,7 @@ class SyncCallSteps:
     def __init__(self, steps: CallSteps) -> None:
         self._calls = steps
         self.ai = SyncAiSteps(steps)
+        self.mcp = SyncMcpSteps(steps)
 
     @overload
     def run(self, id: str, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -102,6 +104,16 @@ class SyncAiSteps:
         timeout: Duration = steps.DEFAULT_INFER_TIMEOUT,
     ) -> Json:
         return _block(id, lambda: self._calls.ai.infer(id, adapter=adapter, body=body, timeout=timeout))
+
+
+class SyncMcpSteps:
+    """Steps that call tools of MCP servers."""
+
+    def __init__(self, steps: CallSteps) -> None:
+        self._calls = steps
+
+    def call(self, id: str, server: McpServer | str, tool: str, given: Mapping[str, Json] | None = None, /) -> Json:
+        return _block(id, lambda: self._calls.mcp.call(id, server, tool, given))
 
 
 class SyncSteps(SyncCallSteps):

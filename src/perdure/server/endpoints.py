@@ -29,9 +29,9 @@ from perdure.server.bodies import read_body
 from perdure.server.envelope import JSON_TYPE, ApiError, error_reply, reply, v1
 from perdure.server.realtime import issue_token
 from perdure.server.tokens import Claims, TokenError, sign, verify
-from perdure.wire.endpoints import EndpointError, answer_of, parse_new_run
+from perdure.wire.endpoints import EndpointError, answer_of, goes_on, parse_new_run, reported_ops
 from perdure.wire.identity import ENVIRONMENT_ID, uuid_of
-from perdure.wire.ops import FatalOpError, MalformedOpsError, parse_reported
+from perdure.wire.ops import FatalOpError, MalformedOpsError
 from perdure.wire.realtime import STREAM_TOPIC, Topic
 
 LONGEST_POLL: Final = 300.0
@@ -72,13 +72,17 @@ class _Api:
             function = await self._backend.endpoints.begin(new)
         except _REFUSALS as error:
             return _refusal(request, error)
-        answer = {
+        answer: dict[str, Json] = {
             "fn_id": uuid_of(function.id),
             "app_id": uuid_of(function.app_id),
             "run_id": new.run_id,
             "token": self._token(new.run_id, now),
             "realtime_token": self._stream_token(new.run_id, now),
         }
+        if new.goes_on:
+            # An app of ours: it goes on after a step that failed for good, and says in time that it is still there.
+            patience = self._backend.endpoints.patience
+            answer |= {"goes_on": True, "silence": patience.silence, "grace": patience.grace}
         return v1(answer, now)
 
     def _token(self, run_id: str, now: int) -> str:
@@ -92,7 +96,8 @@ class _Api:
     async def steps(self, request: Request) -> Response:
         run_id, body = _run_id(request), await _body(request)
         try:
-            await self._backend.endpoints.report(run_id, parse_reported(body, self._backend.clock.now()))
+            ops = reported_ops(body, self._backend.clock.now())
+            await self._backend.endpoints.report(run_id, ops, goes_on=goes_on(body))
         except _REFUSALS as error:
             return _refusal(request, error)
         return Response(status_code=200, media_type=JSON_TYPE)

@@ -25,8 +25,8 @@ from perdure.serving.host import CallHost
 from perdure.serving.incoming import CallError, IncomingCall, parse_call, parse_events, parse_steps
 from perdure.serving.outbound import Outbound, ServerError
 from perdure.serving.sending import ServerSender
-from perdure.serving.streaming import ServerChannel
 from perdure.serving.settings import Settings
+from perdure.serving.streaming import ServerChannel
 from perdure.wire import headers as names
 
 _log = logging.getLogger("perdure.serving")

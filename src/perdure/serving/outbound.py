@@ -111,7 +111,10 @@ class Outbound:
                 allow_redirects=False,
                 auto_decompress=False,
             ) as response:
-                found = [(str(name).lower(), value) for name, value in response.headers.items()]
+                # As bytes, which any may be in a header; the client's own text of them is a guess.
+                found = [
+                    (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers
+                ]
                 yield Reply(response.status, found, response.content.iter_any())
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unanswered(url, error) from error

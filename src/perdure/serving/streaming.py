@@ -27,6 +27,7 @@ ROOM: Final = 1024 * 1024
 """How many bytes may wait before whoever can wait does."""
 MOST: Final = 64 * 1024 * 1024
 """How many may wait at all."""
+_COMMENT: Final = b":\n\n"
 _PIECE: Final = 64 * 1024
 _FAREWELL: Final = 5.0
 """How long a server has for the end of what it is told (seconds)."""
@@ -153,15 +154,19 @@ class Pipe:
         while self.full:
             await self._wait()
 
-    async def read(self) -> AsyncIterator[bytes]:
-        """What is written, in pieces, until the end."""
+    async def read(self, silence: float | None = None) -> AsyncIterator[bytes]:
+        """What is written, in pieces, until the end; a comment where nothing is for `silence` seconds."""
         while not self.given_up:
             if self._parts:
                 yield self._next()
             elif self.closed:
                 return
             else:
-                await self._wait()
+                try:
+                    async with asyncio.timeout(silence):
+                        await self._wait()
+                except TimeoutError:
+                    yield _COMMENT
 
     def _next(self) -> bytes:
         piece = bytearray(self._parts.popleft())

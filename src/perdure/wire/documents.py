@@ -1,8 +1,8 @@
 """A configuration as the function object of a registration (part B.5): the inverse of `functions.read_function`.
 
 What only perdure knows keeps its meaning where it can: rules that hold for whole runs become the `fn` rules of
-`concurrency`, `match` becomes the condition that it stands for, and `missed` goes along as an extension that other
-servers leave alone.
+`concurrency`, `match` becomes the condition that it stands for, and what is left (`missed`, the `hold` of rules for
+active runs) goes along as an extension that other servers leave alone.
 """
 
 from __future__ import annotations
@@ -67,14 +67,16 @@ def _trigger_object(trigger: Trigger) -> dict[str, Json]:
 
 def _concurrency_object(rules: tuple[Concurrency, ...]) -> Json:
     of_runs = [_rule_object(rule) for rule in rules if rule.hold == "run"]
-    of_steps = [_rule_object(rule) for rule in rules if rule.hold == "step"]
+    # Those of runs that are active are rules of steps to servers that know no better: as strict, or stricter.
+    of_steps = [_rule_object(rule) for rule in rules if rule.hold != "run"]
     if of_runs:
         return _given(fn=of_runs, step=of_steps or None)
     return of_steps or None
 
 
 def _rule_object(rule: Concurrency) -> dict[str, Json]:
-    return _given(limit=rule.limit, key=rule.key, scope=None if rule.scope == "fn" else rule.scope)
+    hold = "active" if rule.hold == "active" else None
+    return _given(limit=rule.limit, key=rule.key, scope=None if rule.scope == "fn" else rule.scope, hold=hold)
 
 
 def _cancel_object(rule: CancelOn) -> dict[str, Json]:

@@ -18,7 +18,7 @@ from perdure.model.ids import is_ulid
 from perdure.model.jcs import CanonicalJsonError, canonical
 from perdure.model.json import InvalidJsonError, Json, decode
 from perdure.model.limits import MAX_RETRIES
-from perdure.model.ops import Op
+from perdure.model.ops import RUN_COMPLETE, Op
 from perdure.wire import headers as names
 from perdure.wire.ops import parse_reported
 
@@ -40,13 +40,14 @@ class NewRun(msgspec.Struct):
     """The first report of a run: the request as the app saw it, and what is done of it by now.
 
     `request` is the data of the run's event: domain, method, path, query_params, body (base64 where `body_encoding`
-    says so), content_type, ip, fn.
+    says so), content_type, ip, fn. `goes_on`: a step that failed for good does not end the request.
     """
 
     run_id: str
     request: dict[str, Json]
     retries: int
     ops: list[Op]
+    goes_on: bool = False
 
     @property
     def domain(self) -> str:
@@ -74,9 +75,15 @@ class _NewRun(msgspec.Struct):
     run_id: str
     event: _Event
     retries: int = DEFAULT_RETRIES
+    goes_on: Json = None
+
+
+class _Reported(msgspec.Struct):
+    goes_on: Json = None
 
 
 _new_run = msgspec.json.Decoder(_NewRun)
+_reported = msgspec.json.Decoder(_Reported)
 
 
 def parse_new_run(body: bytes, now: int) -> NewRun:
@@ -102,8 +109,23 @@ def parse_new_run(body: bytes, now: int) -> NewRun:
         raise EndpointError(f"event.data.method: must be one of {', '.join(sorted(_METHODS))}")
     request["method"], request["domain"] = request["method"].upper(), request["domain"].rstrip("/")
     original_body(request)
+    ops = reported_ops(body, now)
     retries = max(0, min(found.retries, MAX_RETRIES)) if found.retries >= 0 else DEFAULT_RETRIES
-    return NewRun(found.run_id, request, retries, parse_reported(body, now))
+    return NewRun(found.run_id, request, retries, ops, found.goes_on is True)
+
+
+def goes_on(body: bytes) -> bool:
+    """Whether a report that could be read is of an app whose request goes on after a step that failed for good."""
+    return _reported.decode(body).goes_on is True
+
+
+def reported_ops(body: bytes, now: int) -> list[Op]:
+    """The operations that a report tells. Raises `EndpointError`, `MalformedOpsError`, `FatalOpError`."""
+    ops = parse_reported(body, now)
+    for op in ops:
+        if op.op == RUN_COMPLETE and op.data:
+            check_result(op.data)
+    return ops
 
 
 def original_body(request: dict[str, Json]) -> bytes:
@@ -229,18 +251,29 @@ def _can_be_sent(name: str, value: str) -> bool:
     return _NAME.fullmatch(name) is not None and value.isprintable() and name.lower() not in _DROPPED
 
 
+def check_result(output: bytes) -> None:
+    """Refuses a result that says of itself what it is not. Raises `EndpointError`."""
+    value = decode(output)
+    if isinstance(value, dict) and "body_b64" in value and _decoded(value["body_b64"]) is None:
+        raise EndpointError("data.body_b64: must be base64, as text; leave it out where body has all")
+
+
+def _decoded(encoded: Json) -> bytes | None:
+    try:
+        return base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else None
+    except ValueError:
+        return None
+
+
 def _is_ours(name: str) -> bool:
     """Whether a header of a repeated request is for the server to set."""
     return name in _OURS or name.startswith(("x-inngest-", "proxy-"))
 
 
 def _body(value: dict[str, Json]) -> bytes:
-    encoded = value.get("body_b64")
-    if isinstance(encoded, str):
-        try:
-            return base64.b64decode(encoded, validate=True)
-        except ValueError:
-            return b""
+    decoded = _decoded(value.get("body_b64"))
+    if decoded is not None:
+        return decoded
     body = value.get("body")
     if isinstance(body, str):
         return body.encode("utf-8", "replace")

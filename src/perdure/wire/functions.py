@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from perdure.model.config import (
@@ -252,7 +252,8 @@ def _trigger(fields: Fields) -> Trigger:
 
 
 def _of_steps(fields: Fields) -> Concurrency:
-    return Concurrency(fields.whole("limit"), fields.text("key"), fields.get("scope") or "fn")
+    hold: Literal["step", "active"] = "active" if fields.get("hold") == "active" else "step"
+    return Concurrency(fields.whole("limit"), fields.text("key"), fields.get("scope") or "fn", hold)
 
 
 def _of_runs(fields: Fields) -> Concurrency:

@@ -6,6 +6,8 @@ anywhere; only whole events come out of the parser.
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -140,12 +142,21 @@ def entry_of(name: bytes, data: bytes) -> Entry | None:
 
 
 def response_of(status: int, output: bytes) -> bytes:
-    """The response of a run that ended with `status` (a `RunStatus`), made of its output."""
+    """The response of a run that ended with `status` (a `RunStatus`), made of its output.
+
+    What `headers` and `body` cannot hold is told beside them: headers of one name, and bytes that are no text.
+    """
+    more: dict[str, Json] = {}
     if status == RunStatus.COMPLETED:
         answer = answer_of(output)
         headers = dict(answer.headers)
-        text = answer.body.decode("utf-8", "replace")
-        return _response_bytes("succeeded", answer.status, headers, text)
+        if len(headers) != len(answer.headers):
+            more["headers_list"] = answer.headers
+        try:
+            text = answer.body.decode()
+        except UnicodeDecodeError:
+            text, more["body_b64"] = "", base64.b64encode(answer.body).decode("ascii")
+        return _response_bytes("succeeded", answer.status, headers, text, more)
     if status == RunStatus.FAILED:
         return _response_bytes("failed", _FAILED, _JSON, _text(error_info(output).message))
     return _response_bytes("failed", _CANCELLED, _JSON, _text("the run was cancelled"))
@@ -158,5 +169,8 @@ def _text(message: str) -> str:
     return encode(message).decode()
 
 
-def _response_bytes(status: str, code: int, headers: dict[str, str], body: str) -> bytes:
-    return encode({"status": status, "response": {"body": body, "statusCode": code, "headers": headers}})
+def _response_bytes(
+    status: str, code: int, headers: dict[str, str], body: str, more: Mapping[str, Json] | None = None
+) -> bytes:
+    response = {"body": body, "statusCode": code, "headers": headers, **(more or {})}
+    return encode({"status": status, "response": response})

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from perdure.model.errors import ConfigError
 from perdure.model.event import Event
 from perdure.model.ids import UlidFactory, step_hash
-from perdure.model.json import Json, encode
+from perdure.model.json import Json
 from perdure.model.ops import RUN_COMPLETE, STEP_FAILED
 from perdure.sdk.endpoint import Endpoint, Invocation
 from perdure.sdk.failure import failure_of
@@ -36,9 +36,18 @@ from perdure.serving.endpoints.later import LaterCall, Returns
 from perdure.serving.endpoints.links import Link, link_of
 from perdure.serving.endpoints.outputs import answer_output, wanted_output
 from perdure.serving.endpoints.recorder import Recorder
-from perdure.serving.endpoints.redirects import Redirects
-from perdure.serving.endpoints.requests import BodyTooLargeError, CallerGoneError, EndpointRequest, read
-from perdure.serving.endpoints.responses import Capture, Captured, capture, is_response, of_exception, render
+from perdure.serving.endpoints.redirects import RedirectError, Redirects
+from perdure.serving.endpoints.requests import BodyTooLargeError, CallerGoneError, EndpointRequest, read, read_given
+from perdure.serving.endpoints.responses import (
+    Capture,
+    Captured,
+    capture,
+    is_response,
+    of_exception,
+    problem_of,
+    render,
+    too_large,
+)
 from perdure.serving.endpoints.streaming import CallerChannel
 from perdure.serving.exchange import HANDLED, REQUEST_VERSION, Answer, problem, sdk_name, unauthorized
 from perdure.serving.incoming import CallError
@@ -83,8 +92,7 @@ class EndpointAnswer(Response):
             await caller.answer(_problem(500, "ConfigError", str(error)))
             return
         except BodyTooLargeError:
-            message = f"the body has more than {self._config.max_body} bytes"
-            await caller.answer(_problem(413, "BodyTooLargeError", message))
+            await caller.answer(too_large(self._config.max_body))
             return
         except CallerGoneError:
             return
@@ -101,17 +109,13 @@ class EndpointAnswer(Response):
     async def _read(self, scope: Scope, receive: Receive) -> EndpointRequest:
         if self._invocation is None:
             return await read(scope, receive, self._config.max_body)
-        given = self._invocation.request
         try:
-            body: bytes = await given.body()
+            return await read_given(self._invocation.request, self._config.max_body)
         except RuntimeError as error:
             fix = "read forms in the handler (await request.form()), or route to the endpoint as an ASGI application"
             raise ConfigError(
                 f"{self._endpoint!r}", [f"the body was read before the endpoint could keep it: {fix}"]
             ) from error
-        if len(body) > self._config.max_body:
-            raise BodyTooLargeError()
-        return EndpointRequest(dict(given.scope), body)
 
     # The first request of a run.
 
@@ -170,6 +174,8 @@ class EndpointAnswer(Response):
             state = await link.checkpoints.state(run_id)
         except (ServerError, CallError) as error:
             return problem(500, "internal", type(error).__name__, str(error), retry=True)
+        if state.events:
+            request = request.as_recorded(state.events[0].data)
         replayed, returns = request.replayed(run_id), Returns()
         call = LaterCall(run_id, request, state, link.outbound, self._now)
         function = self._function(replayed, returns)
@@ -209,7 +215,7 @@ class _First:
             self._caller.follow(self._stream)
         host = FirstHost(
             function, event, self._recorder, self._link.outbound, self._stream or NoChannel(), self._now,
-            timeout=self._config.timeout, on_begun=self._begun,
+            timeout=self._config.timeout, inside=self._link.expecting is not None, on_begun=self._begun,
         )  # fmt: skip
         outcome = await host.run()
         if isinstance(outcome, Raised):
@@ -230,7 +236,7 @@ class _First:
             self._telling = asyncio.ensure_future(self._tell_redirect(begun, self._stream))
 
     async def _tell_redirect(self, begun: Begun, stream: CallerChannel) -> None:
-        stream.redirect(await self._redirects.stream(begun))
+        stream.redirect(await self._redirects.stream(begun), await self._redirects.output(begun))
 
     async def _returned(self) -> None:
         value = self.returns.value
@@ -251,7 +257,7 @@ class _First:
                 await self._raised(error)
             return
         if self._stream is not None:
-            await self._told()
+            await self._settled()
             self._stream.end(events.succeeded(captured))
         elif taken is None and not isinstance(value, Captured):
             # What is no answer of the handler's own making is given once the run is recorded.
@@ -277,12 +283,27 @@ class _First:
         return True
 
     async def _suspended(self, begun: Begun) -> None:
+        try:
+            if self._stream is not None:
+                self._begun(begun)
+                await self._told()
+                self._stream.end()
+            else:
+                await self._caller.answer(await self._redirects.answer(begun))
+        except RedirectError as error:
+            await self._not_led(error)
+
+    async def _not_led(self, error: RedirectError) -> None:
+        """The run goes on, but its caller does not learn where."""
+        run_id = self._run.run_id
+        _log.error("run %s goes on, but its caller was not led to its answer: %s", run_id, error, exc_info=error)
+        told = str(error) if self._expose_errors else f"{error.option} failed"
         if self._stream is not None:
-            self._begun(begun)
-            await self._told()
-            self._stream.end()
-        else:
-            await self._caller.answer(await self._redirects.answer(begun))
+            self._stream.end(events.failed(f"the run goes on, but not here: {told}"))
+            return
+        message = f"the run goes on, but where its answer will be is not known: {told}"
+        body = {"name": "RedirectError", "message": message, "run_id": run_id}
+        await self._caller.answer(problem_of(500, body, retry=False))
 
     async def _raised(self, error: BaseException) -> None:
         """The handler failed for good."""
@@ -293,11 +314,11 @@ class _First:
         if self._expose_errors:
             told["stack"] = info.stack
         if self._stream is not None and self._stream.active.is_set():
-            await self._told()
+            await self._settled()
             self._stream.end(events.failed(info.message))
         else:
             status = 504 if isinstance(error, EndpointTimeoutError) else 400
-            await self._caller.answer(_json(status, told, retry=False))
+            await self._caller.answer(problem_of(status, told, retry=False))
 
     @property
     def _expose_errors(self) -> bool:
@@ -305,24 +326,38 @@ class _First:
 
     async def _broken(self, error: Exception) -> None:
         """The run could not be recorded. One that goes on without this request still has an answer."""
-        if isinstance(error, RefusedReportError) and error.is_stale and self._recorder.begun is not None:
-            await self._suspended(self._recorder.begun)
+        begun = self._recorder.begun
+        if begun is not None and (_is_stale(error) or (begun.goes_on and isinstance(error, ServerError))):
+            # A server of ours that was not reached makes the request again, once it has heard nothing for a while.
+            _log.warning("run %s goes on without the request that began it: %s", self._run.run_id, error)
+            await self._suspended(begun)
             return
         _log.error("run %s could not be recorded: %s", self._run.run_id, error)
         if self._stream is not None and self._stream.active.is_set():
-            await self._told()
+            await self._settled()
             self._stream.end(events.failed("Internal execution error"))
             return
         refused = isinstance(error, RefusedReportError) and error.status == 413
         status, what = (413, str(error)) if refused else (500, "the run of this request could not be recorded")
-        await self._caller.answer(_json(status, {"name": type(error).__name__, "message": what}, retry=not refused))
+        await self._caller.answer(
+            problem_of(status, {"name": type(error).__name__, "message": what}, retry=not refused)
+        )
 
     async def _told(self) -> None:
+        """Waits until the caller is told where its stream goes on. Raises `RedirectError`."""
         if self._telling is not None:
-            await asyncio.wait([self._telling])
-            failure = self._telling.exception()
-            if failure is not None:
-                _log.error("run %s: stream_url failed: %s", self._run.run_id, failure)
+            await self._telling
+
+    async def _settled(self) -> None:
+        """The same, where the stream ends here: then nobody needs to know where it would have gone on."""
+        try:
+            await self._told()
+        except RedirectError as error:
+            _log.error("run %s: %s", self._run.run_id, error, exc_info=error)
+
+
+def _is_stale(error: Exception) -> bool:
+    return isinstance(error, RefusedReportError) and error.is_stale
 
 
 def _answered(error: Exception) -> Captured:
@@ -351,11 +386,6 @@ async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
             return
 
 
-def _json(status: int, told: Json, *, retry: bool) -> Captured:
-    pairs = (("content-type", "application/json"), (names.NO_RETRY, "false" if retry else "true"))
-    return Captured(status, pairs, encode(told))
-
-
 def _problem(status: int, name: str, message: str) -> Captured:
     told = {"name": name, "message": message} if status < 500 else {"name": name, "message": HTTPStatus(status).phrase}
-    return _json(status, told, retry=False)
+    return problem_of(status, told, retry=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from functools import wraps
 from http import HTTPStatus
@@ -24,7 +25,7 @@ import msgspec
 from perdure.model.json import Json
 from perdure.sdk.endpoint import Endpoint, Invocation, current_door
 from perdure.serving.endpoints.requests import EVENT_STREAM
-from perdure.serving.endpoints.responses import Captured
+from perdure.serving.endpoints.responses import Captured, too_large
 from perdure.serving.threads import background_loop
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def wsgi(endpoint: Endpoint) -> WSGIApplication:
     """The endpoint as an application of WSGI; its handler takes a Starlette `Request`, as everywhere else."""
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        most = endpoint.config.max_body + 1
-        ends = length > 0 or environ.get("wsgi.input_terminated")
-        body: bytes = environ["wsgi.input"].read(min(length, most) if length else most) if ends else b""
+        length, most = _length(environ), endpoint.config.max_body
+        # One that is too large is refused for what it says of itself; of others, no more is read than shows it.
+        ends = 0 < length <= most or (not length and environ.get("wsgi.input_terminated"))
+        body: bytes = environ["wsgi.input"].read(length or most + 1) if ends else b""
         found = _ask(endpoint, _scope(environ, environ["wsgi.url_scheme"]), body, None)
         start_response(_status(found.status), found.headers)
         return found.body
@@ -78,13 +79,28 @@ def flask_view(endpoint: Endpoint) -> Callable[..., Json]:
             except aborted as error:
                 return flask.current_app.handle_user_exception(error)
 
+        def refused() -> Json:
+            found = too_large(endpoint.config.max_body)
+            return flask.Response(found.body, found.status, found.headers)
+
         def captured(value: Json) -> Captured:
             made = flask.make_response(value)
             return Captured(made.status_code, _pairs(made.headers.items()), made.get_data())
 
-        request = flask.request
+        request, most = flask.request, endpoint.config.max_body
+        if _length(request.environ) > most:
+            return refused()
+        if request.max_content_length is None or request.max_content_length > most:
+            # One byte more shows that it is too large. (Versions of Flask before 3.1 do not let this be set.)
+            with suppress(AttributeError):
+                request.max_content_length = most + 1
         scope = _scope(request.environ, request.scheme)
-        body: bytes = request.get_data(cache=True)
+        try:
+            body: bytes = request.get_data(cache=True)
+        except aborted as error:
+            if getattr(error, "code", None) != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                raise
+            return refused()
         found = _ask(endpoint, scope, body, lambda _: _adapted(call(), captured))
         return flask.Response(found.body, found.status, found.headers)
 
@@ -98,7 +114,8 @@ def django_view(endpoint: Endpoint) -> Callable[..., Json]:
     view is exempt from checks for forged requests (CSRF), because a server cannot pass them.
     """
     http, handling = import_module("django.http"), import_module("django.core.handlers.exception")
-    told: tuple[type[Exception], ...] = (http.Http404, import_module("django.core.exceptions").PermissionDenied)
+    errors = import_module("django.core.exceptions")
+    told: tuple[type[Exception], ...] = (http.Http404, errors.PermissionDenied)
 
     @wraps(endpoint.handler)
     def view(request: Json, *positional: Json, **named: Json) -> Json:
@@ -115,7 +132,13 @@ def django_view(endpoint: Endpoint) -> Callable[..., Json]:
             cookies = [("set-cookie", morsel.OutputString()) for morsel in value.cookies.values()]
             return Captured(value.status_code, _pairs([*value.items(), *cookies]), body)
 
-        body: bytes = request.body
+        try:
+            body: bytes | None = None if _length(request.META) > endpoint.config.max_body else request.body
+        except errors.RequestDataTooBig:
+            body = None
+        if body is None:
+            refused = too_large(endpoint.config.max_body)
+            return http.HttpResponse(refused.body, status=refused.status, headers=refused.headers)
         scope = _scope(request.META, request.scheme, request.path.encode())
         found = _ask(endpoint, scope, body, lambda _: _adapted(call(), captured))
         kind = http.StreamingHttpResponse if found.is_stream else http.HttpResponse
@@ -130,6 +153,11 @@ def django_view(endpoint: Endpoint) -> Callable[..., Json]:
 
     view.csrf_exempt = True  # type: ignore[attr-defined]
     return view
+
+
+def _length(environ: dict[str, Json]) -> int:
+    text = str(environ.get("CONTENT_LENGTH") or "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _adapted(value: Json, adapt: Callable[[Json], Json]) -> Json:

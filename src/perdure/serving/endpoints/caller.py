@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from perdure.serving.endpoints.requests import EVENT_STREAM
 from perdure.serving.endpoints.responses import Captured
@@ -13,6 +13,8 @@ from perdure.serving.endpoints.streaming import CallerChannel
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Send
 
+KEEPALIVE: Final = 15.0
+"""How long a stream may be silent (seconds) before a comment tells that it goes on: what stands between gives up."""
 _log = logging.getLogger("perdure.serving")
 
 
@@ -100,7 +102,7 @@ class Caller:
             (b"x-accel-buffering", b"no"),
         ]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for piece in self._stream.pipe.read():
+        async for piece in self._stream.pipe.read(KEEPALIVE):
             await self.send({"type": "http.response.body", "body": piece, "more_body": True})
         await self.send({"type": "http.response.body", "body": b""})
 

@@ -50,7 +50,11 @@ class NewRun(msgspec.Struct):
 
 
 class Begun(msgspec.Struct):
-    """A run that is recorded. `goes_on`: a step that failed for good does not end the report of the request."""
+    """A run that is recorded.
+
+    `goes_on`: a step that failed for good does not end the report of the request. `silence`: for how long the server
+    may hear nothing (seconds) before it makes the request again, `grace`: the same after it was restarted; 0: no word.
+    """
 
     run_id: str
     fn_id: str
@@ -58,6 +62,8 @@ class Begun(msgspec.Struct):
     token: str
     realtime_token: str
     goes_on: bool = False
+    silence: float = 0.0
+    grace: float = 0.0
 
 
 class State(msgspec.Struct):
@@ -99,6 +105,7 @@ class ServerCheckpoints:
             "ts": run.ts,
             "request_version": 2,
             "retries": run.retries,
+            "goes_on": True,
         }
         received = await self._report("/v1/checkpoint", report)
         body = received.json()
@@ -110,6 +117,8 @@ class ServerCheckpoints:
     async def steps(self, begun: Begun, ops: list[dict[str, Json]], now: int) -> None:
         """See `Checkpoints`."""
         report = {"fn_id": begun.fn_id, "app_id": begun.app_id, "run_id": begun.run_id, "steps": ops, "ts": now}
+        if begun.goes_on:
+            report["goes_on"] = True
         await self._report(f"/v1/checkpoint/{begun.run_id}/steps", report)
 
     async def state(self, run_id: str) -> State:

@@ -10,9 +10,10 @@ from perdure.model.json import Json, encode
 from perdure.serving.endpoints.responses import Captured
 
 
-def redirect_info(run_id: str, url: str) -> bytes:
-    """Where the stream goes on when this one ends without a response."""
-    return _event("redirect_info", {"runId": run_id, "url": url})
+def redirect_info(run_id: str, url: str, output_url: str | None = None) -> bytes:
+    """Where the stream goes on when this one ends without a response, and where the answer will be without it."""
+    told = {"runId": run_id, "url": url}
+    return _event("redirect_info", told if output_url is None else {**told, "outputUrl": output_url})
 
 
 def succeeded(response: Captured) -> bytes:

@@ -30,7 +30,7 @@ from perdure.sdk.function import Function
 from perdure.sdk.lull import Lull
 from perdure.sdk.port import FetchRequest, FetchResponse, Snapshot
 from perdure.serving import outgoing
-from perdure.serving.endpoints.checkpoints import Begun
+from perdure.serving.endpoints.checkpoints import Begun, RefusedReportError
 from perdure.serving.endpoints.recorder import Recorder
 from perdure.serving.incoming import CallContext, IncomingCall
 from perdure.serving.outbound import Outbound
@@ -46,7 +46,8 @@ _FUNCTION: Final = step_hash("complete")
 """The id under which the outcome of the handler itself is reported."""
 _FAREWELL: Final = 1.0
 _BEAT: Final = 120.0
-"""How often the server hears that the handler is still at work (seconds), so that it makes no other request."""
+"""How often a server that does not say for how long it waits hears that the handler is still at work (seconds), so that
+it makes no other request."""
 
 
 class EndpointTimeoutError(PerdureError):
@@ -88,7 +89,10 @@ class _Found(msgspec.Struct, eq=False):
 
 
 class FirstHost:
-    """Drives the handler for the first request. `timeout` is in ms; `on_begun` hears when the run is recorded."""
+    """Drives the handler for the first request.
+
+    `timeout` is in ms; `inside`: an engine of this process records the run; `on_begun` hears when it is recorded.
+    """
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class FirstHost:
         now: Callable[[], int],
         *,
         timeout: int,
+        inside: bool,
         on_begun: Callable[[Begun], None],
     ) -> None:
         self.now = now
@@ -109,6 +114,8 @@ class FirstHost:
         self._outbound = outbound
         self._channel = channel
         self._timeout = timeout
+        self._inside = inside
+        self._beating: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._found: list[_Found] = []
@@ -126,21 +133,24 @@ class FirstHost:
         """Runs the handler as far as this request goes."""
         self._life = self._loop.create_task(self._live())
         limit = self._loop.call_later(self._timeout / 1000, self._expire)
-        beating = self._loop.create_task(self.beat())
         try:
             return await self._outcome
         finally:
             limit.cancel()
-            beating.cancel()
+            if self._beating is not None:
+                self._beating.cancel()
             self._leave()
             await asyncio.wait([self._life], timeout=_FAREWELL)
 
     async def beat(self) -> None:
         """Lets the server hear, until it is cancelled, that this request goes on: while it is answered, too."""
-        while True:
-            await asyncio.sleep(_BEAT)
-            if self._recorder.begun is not None:
-                await self._recorded()
+        while self._recorder.begun is not None:
+            await asyncio.sleep(_pause(self._recorder.begun, self._inside))
+            try:
+                await self._recorder.beat()
+            except RefusedReportError as error:
+                self._settle(Broken(error))
+                return
 
     async def _live(self) -> None:
         try:
@@ -196,6 +206,7 @@ class FirstHost:
             if is_first:
                 # Once whoever called has told the outcome of what it had recorded.
                 self._loop.call_soon(self._on_begun, begun)
+                self._beating = self._loop.create_task(self.beat())
             return begun
         except Exception as error:
             self._settle(Broken(error))
@@ -337,6 +348,14 @@ class FirstHost:
         if op.op in _MINE:
             return outgoing.planned(op, beside=beside)
         return outgoing.waiting(op, self.now(), beside=beside)
+
+
+def _pause(begun: Begun, inside: bool) -> float:
+    """How long the server may hear nothing (seconds)."""
+    if not begun.silence:
+        return _BEAT
+    # An engine of this process does not end without it, so there is no restart to be heard after.
+    return min(_BEAT, begun.silence / 5, begun.silence if inside else begun.grace * 0.8)
 
 
 def _later(delay: int | None) -> dict[str, Json]:

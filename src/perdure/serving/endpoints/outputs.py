@@ -166,5 +166,5 @@ async def _json(send: Send, status: int, told: Json, cors: Headers | None) -> No
 
 
 async def _start(send: Send, status: int, headers: Headers) -> None:
-    told = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    told = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
     await send({"type": "http.response.start", "status": status, "headers": told})

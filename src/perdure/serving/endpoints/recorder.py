@@ -8,10 +8,14 @@ fails, for what it would say rests on the one that is missing.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from perdure.model.json import Json
 from perdure.serving.endpoints.checkpoints import Begun, Checkpoints, NewRun
+from perdure.serving.outbound import ServerError
+
+_log = logging.getLogger("perdure.serving")
 
 
 class Recorder:
@@ -42,6 +46,18 @@ class Recorder:
             raise
         assert self.begun is not None
         return self.begun
+
+    async def beat(self) -> None:
+        """Lets the server hear that more may come. That it cannot be reached is for the next report to find out.
+
+        Raises `RefusedReportError` when the run goes on without this request.
+        """
+        if self.begun is None or self._writer is not None or self._failure is not None:
+            return
+        try:
+            await self._checkpoints.steps(self.begun, [], self._now())
+        except ServerError as error:
+            _log.debug("run %s: its server was not reached: %s", self._run.run_id, error)
 
     async def _write(self) -> None:
         while self._waiting:

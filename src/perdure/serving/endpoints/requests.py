@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -48,6 +49,24 @@ class EndpointRequest(msgspec.Struct):
         wanted = name.encode("latin-1")
         found = [value.decode("latin-1") for key, value in self.scope["headers"] if key.lower() == wanted]
         return found[0] if found else None
+
+    def _whole(self, name: str) -> str | None:
+        """The value of a header that may come in several lines."""
+        wanted = name.encode("latin-1")
+        found = [value.decode("latin-1") for key, value in self.scope["headers"] if key.lower() == wanted]
+        return ("; " if name == "cookie" else ", ").join(found) if found else None
+
+    def as_recorded(self, data: dict[str, Json]) -> EndpointRequest:
+        """The request with those headers of the first one that its event has: on the way here they may have changed."""
+        if not data.get("body_encoding"):
+            return self
+        kept = {str(name): str(value) for name, value in (data.get("headers") or {}).items()}
+        if data.get("content_type"):
+            kept["content-type"] = data["content_type"]
+        replaced = {name.encode("latin-1") for name in (*kept, "content-type")}
+        headers = [pair for pair in self.scope["headers"] if pair[0].lower() not in replaced]
+        headers += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in kept.items()]
+        return EndpointRequest({**self.scope, "headers": headers}, self.body)
 
     @property
     def url(self) -> str:
@@ -101,7 +120,7 @@ class EndpointRequest(msgspec.Struct):
             "ip": (self.header("x-forwarded-for") or "").partition(",")[0].strip() or self.header("x-real-ip") or "",
             "fn": function_id,
         }
-        headers = {name: value for name in kept if (value := self.header(name)) is not None}
+        headers = {name: value for name in kept if (value := self._whole(name)) is not None}
         if headers:
             data["headers"] = headers
         if self.takes_stream:
@@ -109,11 +128,38 @@ class EndpointRequest(msgspec.Struct):
         return data
 
 
-async def read(scope: Scope, receive: Receive, most: int) -> EndpointRequest:
-    """Reads a request. Raises `BodyTooLargeError`, `CallerGoneError`."""
+async def read_given(request: Request, most: int) -> EndpointRequest:
+    """What `read` gives, of a request that a framework made, and may have read. Raises `BodyTooLargeError`,
+    `CallerGoneError`, and `RuntimeError` where its body was read and not kept."""
+    from starlette.requests import ClientDisconnect
+
+    _check_declared(request.scope, most)
+    if not hasattr(request, "_body"):
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise BodyTooLargeError()
+        except ClientDisconnect as error:
+            raise CallerGoneError() from error
+        # As `Request.body` keeps it: whoever else has the request may ask for it, too.
+        request._body = bytes(body)  # pyright: ignore[reportPrivateUsage]
+    found = await request.body()
+    if len(found) > most:
+        raise BodyTooLargeError()
+    return EndpointRequest(dict(request.scope), found)
+
+
+def _check_declared(scope: Mapping[str, Json], most: int) -> None:
     declared = [value for key, value in scope["headers"] if key.lower() == b"content-length"]
     if declared and declared[0].isdigit() and int(declared[0]) > most:
         raise BodyTooLargeError()
+
+
+async def read(scope: Scope, receive: Receive, most: int) -> EndpointRequest:
+    """Reads a request. Raises `BodyTooLargeError`, `CallerGoneError`."""
+    _check_declared(scope, most)
     body = bytearray()
     more = True
     while more:

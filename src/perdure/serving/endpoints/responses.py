@@ -17,6 +17,7 @@ from perdure.model import values
 from perdure.model.errors import NonRetriableError
 from perdure.model.json import Json, encode
 from perdure.model.limits import MAX_STEP_BYTES
+from perdure.wire import headers as names
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -67,6 +68,18 @@ class Captured(msgspec.Struct, frozen=True):
         """The result of the run."""
         told = {"status": self.status, "headers": self.headers, "body": self.text, "version": 2, **self.exactly()}
         return told if self.complete else {**told, "truncated": True}
+
+
+def problem_of(status: int, told: Json, *, retry: bool) -> Captured:
+    """What a caller is told instead of an answer; `retry`: whether asking again may help."""
+    pairs = (("content-type", _JSON), (names.NO_RETRY, "false" if retry else "true"))
+    return Captured(status, pairs, encode(told))
+
+
+def too_large(most: int) -> Captured:
+    """The answer to a request whose body has more bytes than that."""
+    told = {"name": "BodyTooLargeError", "message": f"the body has more than {most} bytes (max_body of the endpoint)"}
+    return problem_of(413, told, retry=False)
 
 
 def is_response(value: object) -> bool:

@@ -50,10 +50,10 @@ class CallerChannel:
             self._open.discard(step)
             self._tell(entry_bytes(Entry("rollback", step)))
 
-    def redirect(self, url: str) -> None:
+    def redirect(self, url: str, output_url: str | None = None) -> None:
         """Tells, once, where the stream goes on if it ends without an answer."""
         if self._redirect is None:
-            self._redirect = events.redirect_info(self.run_id, url)
+            self._redirect = events.redirect_info(self.run_id, url, output_url)
             self._tell(self._redirect)
 
     def end(self, last: bytes = b"") -> None:
