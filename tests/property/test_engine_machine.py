@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from tests.support.crashing_postgres import PostgresDatabase
 from tests.support.crashing_store import When
 from tests.support.every_kind import KINDS, Limits
+from tests.support.postgres import PostgresServer
 from tests.support.world import World
 
 KEYS = st.sampled_from(["a", "b"])
@@ -28,11 +30,15 @@ class EngineMachine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32))
     def begin(self, seed: int) -> None:
-        self.world = World(seed, self.room())
+        self.world = World(seed, self.room(), self.database())
 
     def room(self) -> int:
         """How many runs the node executes at a time."""
         return 1000
+
+    def database(self) -> PostgresDatabase | None:
+        """Where its data is, if not in memory."""
+        return None
 
     def _ceiling(self, limits: Limits) -> None:
         # Lowering a limit does not stop who is at work under it.
@@ -139,6 +145,16 @@ class CrowdedMachine(EngineMachine):
         return 2
 
 
+class PostgresMachine(EngineMachine):
+    """The same on the other store, whose server a fixture sets."""
+
+    server: PostgresServer
+    template: str
+
+    def database(self) -> PostgresDatabase | None:
+        return PostgresDatabase(self.server, self.template)
+
+
 THOROUGH = settings.get_current_profile_name() == "ci"
 EXAMPLES = int(os.environ.get("PERDURE_MACHINE_EXAMPLES", "1000" if THOROUGH else "50"))
 SETTINGS = settings(
@@ -155,3 +171,11 @@ SETTINGS = settings(
 @pytest.mark.parametrize("machine", [EngineMachine, CrowdedMachine], ids=lambda machine: machine.__name__)
 def test_every_schedule(machine: type[EngineMachine]) -> None:
     run_state_machine_as_test(machine, settings=SETTINGS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_schedule_on_postgres(postgres_server: PostgresServer, postgres_template: str) -> None:
+    PostgresMachine.server, PostgresMachine.template = postgres_server, postgres_template
+    fewer = settings(SETTINGS, max_examples=max(5, EXAMPLES // 20))
+    run_state_machine_as_test(PostgresMachine, settings=fewer)

@@ -25,16 +25,19 @@ TERMINAL: Final = frozenset({"finish", "error", "abort", "suspended"})
 class Chunk(dict[str, Json]):
     """One piece of an agent's stream: a dict, and its place in the log (-1 for one that is in no log yet).
 
+    `step` is the hash of the step that said it: what is taken back is taken back by step.
+
     >>> said = chunk("text-delta", "run-1", id="t0", text="Hel")
     >>> said.type, said.payload["text"], said["from"], said.index
     ('text-delta', 'Hel', 'AGENT', -1)
     """
 
-    __slots__ = ("index",)
+    __slots__ = ("index", "step")
 
-    def __init__(self, content: dict[str, Json], index: int = -1) -> None:
+    def __init__(self, content: dict[str, Json], index: int = -1, step: str | None = None) -> None:
         super().__init__(content)
         self.index = index
+        self.step = step
 
     @property
     def type(self) -> str:

@@ -10,8 +10,9 @@ only computes; chunks said inside a step count once the step is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -20,10 +21,16 @@ from perdure.model.json import Json
 from perdure.sdk.function import Function
 
 
+_INSIDE: Final = ">"
+
+
 class Question(msgspec.Struct):
     """What a run waits for: a person's approval of a tool call, or what a tool suspended for.
 
-    `args_hash` binds the decision to the arguments that were shown. `timeout` is in ms; None waits a year.
+    `args_hash` binds the decision to the arguments that were shown. `timeout` is in ms; None waits a year. `round`
+    counts the questions of one call from 0: it may need approval, and then suspend, more than once. `inner` is the
+    place of a sub-agent's own question, asked under the call by which the sub-agent was given its task. `edit_args`:
+    whoever approves may change the arguments.
     """
 
     tool_call_id: str
@@ -34,6 +41,40 @@ class Question(msgspec.Struct):
     payload: Json = None
     resume_schema: Json = None
     timeout: int | None = None
+    round: int = 0
+    inner: str = ""
+    edit_args: bool = False
+
+    @property
+    def place(self) -> str:
+        """Under which id the question stands: that of its call, whose question inside it is, and which one in turn.
+
+        >>> Question("c1", "pay", {}, "suspension", "", round=1).place
+        'c1@1'
+        """
+        return self.tool_call_id + (f"{_INSIDE}{self.inner}" if self.inner else "") + (f"@{self.round}" * bool(self.round))
+
+
+def call_of(place: str) -> str:
+    """The tool call whose question stands at a place.
+
+    >>> call_of("c1>h2@1")
+    'c1'
+    """
+    outer = place.partition(_INSIDE)[0]
+    call, mark, turn = outer.rpartition("@")
+    return call if mark and turn.isdecimal() else outer
+
+
+def shown_ids(places: Iterable[str]) -> dict[str, str]:
+    """By which id each of these open questions is told of: its call's, unless another one is about the same call.
+
+    >>> shown_ids(["c1@1", "c2>h1", "c2>h2"])
+    {'c1@1': 'c1', 'c2>h1': 'c2>h1', 'c2>h2': 'c2>h2'}
+    """
+    calls = {place: call_of(place) for place in places}
+    several = {call for call, count in Counter(calls.values()).items() if count > 1}
+    return {place: place if call in several else call for place, call in calls.items()}
 
 
 class Decision(msgspec.Struct):
@@ -51,6 +92,21 @@ class StepScope(msgspec.Struct):
 
     id: str
     attempt: int
+
+
+class Delegation(msgspec.Struct):
+    """A task for a sub-agent: the tool call that hands it over, and the input of the run that carries it out.
+
+    `id` is the step's, `key` names the sub-agent in its parent, `data` is the child's `RunInput` as JSON.
+    """
+
+    id: str
+    tool_call_id: str
+    tool_name: str
+    key: str
+    args: Json
+    run_id: str
+    data: dict[str, Json]
 
 
 class Journal(Protocol):
@@ -72,8 +128,13 @@ class Journal(Protocol):
         *,
         retries: int | None = None,
         timeout: int | None = None,
+        once: bool = False,
     ) -> Awaitable[Json]:
-        """Does something once. The callable gives plain JSON. Raises `StepError` when no attempt is left."""
+        """Does something once. The callable gives plain JSON. Raises `StepError` when no attempt is left.
+
+        `retries` are attempts after the first, `timeout` is in ms. With `once`, `StepScope.attempt` counts every
+        attempt that began, those that died with their process too; otherwise only those that failed.
+        """
         ...
 
     def push(self, said: Chunk) -> None:
@@ -93,4 +154,11 @@ class Journal(Protocol):
 
     async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:
         """Runs another function as a child run. Raises `StepError` when it fails."""
+        ...
+
+    async def delegate(self, delegation: Delegation) -> Json:
+        """Lets a sub-agent carry out a task, its chunks told as `tool-output`; gives its result as JSON.
+
+        Raises `StepError` when it fails.
+        """
         ...

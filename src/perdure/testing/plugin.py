@@ -1,4 +1,4 @@
-"""The pytest plugin: `perdure_app`, `perdure_clock` and `perdure_engine`. Active wherever perdure is installed.
+"""The pytest plugin: fixtures for engines and for models. Active wherever perdure is installed.
 
 It works with whatever runs async tests (anyio, pytest-asyncio in either mode, or another plugin), since its fixtures
 are plain functions: an engine must be started and stopped in the event loop of the test, so `perdure_engine` is a
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perdure.sdk.app import App
     from perdure.testing.clock import VirtualClock
     from perdure.testing.factory import EngineFactory
+    from perdure.testing.openai_stub import OpenAIStub
 
 
 @pytest.fixture
@@ -61,3 +62,17 @@ def perdure_engine(request: pytest.FixtureRequest, perdure_clock: VirtualClock) 
     item.obj = stopping_engines
     yield factory
     item.obj = test
+
+
+@pytest.fixture
+def perdure_openai_stub(monkeypatch: pytest.MonkeyPatch) -> Generator[OpenAIStub]:
+    """A stub of OpenAI's server that answers by directives; `OPENAI_BASE_URL` and `OPENAI_API_KEY` lead to it.
+
+    It runs in a thread, so that plain tests may use it as well as async ones.
+    """
+    from perdure.testing.openai_stub import served
+
+    with served() as stub:
+        monkeypatch.setenv("OPENAI_BASE_URL", stub.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "test")
+        yield stub

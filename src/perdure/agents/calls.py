@@ -1,0 +1,278 @@
+"""The tool calls of one turn: gated, carried out beside each other, their results recorded and said.
+
+Each call goes its own way, and none waits for another: it may need approval (`ask:<id>`, `approve:<id>`), then it is
+carried out (`tool:<id>`), and may suspend and be carried out again (`tool:<id>@1`). A call that waits holds no slot.
+
+Invariants: an error of a tool is an outcome that the model is told; what a call came to is said inside the step that
+records it; results are said as they come, and stand in messages in the order of the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from perdure.agents import said
+from perdure.agents.carrying import CallSite, Outcome, carried_out
+from perdure.agents.chunks import Chunk, chunk
+from perdure.agents.dispatch.calling import in_background
+from perdure.agents.journal import Decision, Delegation, Question, StepScope
+from perdure.agents.messages import ToolInvocation
+from perdure.agents.options import RunOptions
+from perdure.agents.questions import lanes_of
+from perdure.agents.run import Run
+from perdure.agents.schemas import Shape, ShapeError
+from perdure.agents.state import RunInput, Turn, args_hash
+from perdure.agents.toolbox import AGENT_SCHEMA, WORKFLOW_SCHEMA
+from perdure.agents.tools import input_refusal
+from perdure.model.errors import StepError
+from perdure.model.json import Json, encode
+
+NOT_APPROVED = "Tool call was not approved by the user"
+NOT_IN_TIME = "Nobody approved the tool call in time"
+
+
+class ToolTurn:
+    """Carries out the calls of one turn."""
+
+    def __init__(self, run: Run, turn: Turn) -> None:
+        self._run = run
+        self._turn = turn
+        self._slots = asyncio.Semaphore(run.options.tool_call_concurrency)
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._lanes = lanes_of(run.journal)
+
+    async def carry_out(self) -> bool:
+        """Carries out all calls that are not the caller's. Whether some are the caller's."""
+        ours = [call for call in self._turn.calls if not self._is_client(call)]
+        if self._lanes is not None:
+            self._lanes.fork(len(ours))
+        await asyncio.gather(*map(self._one, ours))
+        if self._lanes is not None:
+            self._lanes.join()
+        return len(ours) < len(self._turn.calls)
+
+    def _is_client(self, call: ToolInvocation) -> bool:
+        found = self._run.box.known(call.tool_name)
+        return found is not None and found.is_client_tool
+
+    async def _one(self, call: ToolInvocation) -> None:
+        outcome = await self.outcome(call)
+        self._run.state.settle(call.tool_call_id, outcome)
+        if self._lanes is not None:
+            self._lanes.finished()
+
+    async def outcome(self, call: ToolInvocation) -> Outcome:
+        """Carries out one call."""
+        found = self._run.box.known(call.tool_name)
+        site = CallSite(self._run, call, found)
+        approval: dict[str, Json] = {}
+        if call.tool_call_id in self._turn.gated:
+            timeout = None if found is None else found.approval_timeout
+            decision = await self._ask(site, "approval", timeout=timeout)
+            if decision is None or not decision.approved:
+                return await self._deny(site, decision)
+            approval = {"approval": {"id": call.tool_call_id, "approved": True}}
+            if decision.reason is not None:
+                approval["approval"]["reason"] = decision.reason
+            if decision.args is not None and found is not None and found.edit_args:
+                site.args = decision.args
+                approval["args"] = decision.args
+        return {**await self._by_kind(site), **approval}
+
+    async def _by_kind(self, site: CallSite) -> Outcome:
+        limit = self._run.options.repeated_call_limit
+        if limit is not None and self._run.state.repeats(site.call) > limit:
+            return await self._told(site, partial(_refused, site, limit))
+        if site.call.tool_call_id in self._turn.background:
+            return await in_background(site, self._turn.background[site.call.tool_call_id])
+        name = site.call.tool_name
+        if (key := self._run.box.agent_key(name)) is not None:
+            return await self._delegate(site, key)
+        if self._run.box.workflow(name) is not None:
+            return await self._invoke(site)
+        return await self._execute(site)
+
+    async def _execute(self, site: CallSite) -> Outcome:
+        """Carries a call out until it does not suspend any more."""
+        while True:
+            outcome = await self._in_slot(site)
+            site.recorded = True
+            if "suspended" in outcome:
+                schema = None if site.tool is None else site.tool.resume_schema
+                decision = await self._ask(site, "suspension", payload=outcome["suspended"], schema=schema)
+                if decision is None or (not decision.approved and decision.data is None):
+                    return await self._deny(site, decision)
+                site.resume_data = {"approved": True} if decision.data is None else decision.data
+            elif "interrupted" in outcome:
+                decision = await self._ask(site, "approval", payload={"interrupted": True})
+                if decision is None or not decision.approved:
+                    return await self._deny(site, decision)
+            else:
+                return outcome
+            site.execution += 1
+            site.recorded = False
+
+    async def _in_slot(self, site: CallSite) -> Outcome:
+        async with self._slots:
+            if site.tool is None or not site.tool.sequential:
+                return await self._step(site)
+            async with self._locks.setdefault(site.tool.name, asyncio.Lock()):
+                return await self._step(site)
+
+    async def _step(self, site: CallSite) -> Outcome:
+        found = site.tool
+        if found is not None and found.steps:
+            # The body has steps of its own, so it runs beside them; the last step says what it came to.
+            outcome = await site.beside()
+            return outcome if "suspended" in outcome else await self._told(site, lambda: outcome)
+        retries, once = (0, False) if found is None else (found.retries, found.on_crash != "retry")
+        try:
+            recorded: Outcome = await self._run.journal.step(
+                site.step_id, partial(carried_out, site), retries=retries, once=once
+            )
+        except StepError as error:
+            failure = {"error": said.told_error(error)}
+            return await self._told(site, lambda: failure, suffix="/failed")
+        return recorded
+
+    async def _told(self, site: CallSite, outcome: Callable[[], Outcome], suffix: str = "") -> Outcome:
+        """Records an outcome that is known already, and says it."""
+
+        async def tell(_: StepScope) -> Json:
+            found = outcome()
+            site.say(found)
+            return found
+
+        recorded: Outcome = await self._run.journal.step(site.step_id + suffix, tell, retries=0)
+        return recorded
+
+    async def _deny(self, site: CallSite, decision: Decision | None) -> Outcome:
+        reason = NOT_IN_TIME if decision is None else decision.reason or NOT_APPROVED
+        approval = {"id": site.call.tool_call_id, "approved": False, "reason": reason}
+        # The step of an execution that suspended, or was interrupted, is recorded already.
+        site.execution += site.recorded
+        return await self._told(site, lambda: {"denied": reason, "approval": approval})
+
+    async def _ask(
+        self,
+        site: CallSite,
+        kind: Literal["approval", "suspension"],
+        *,
+        payload: Json = None,
+        schema: Json = None,
+        timeout: int | None = None,
+    ) -> Decision | None:
+        call = site.call
+        question = Question(
+            call.tool_call_id,
+            call.tool_name,
+            site.args,
+            kind,
+            args_hash(call.tool_name, site.args),
+            payload,
+            schema,
+            timeout,
+            site.asked,
+            edit_args=site.tool is not None and site.tool.edit_args,
+        )
+        site.asked += 1
+        return await self._run.journal.ask(question, lambda: _announcement(self._run.run_id, question))
+
+    async def _delegate(self, site: CallSite, key: str) -> Outcome:
+        """Hands a call over to a sub-agent: a child run with its own input."""
+        try:
+            args = Shape(AGENT_SCHEMA).read(site.args)
+        except ShapeError as error:
+            return await self._refuse(site, error)
+        run, call = self._run, site.call
+        child = f"{run.run_id}.{call.tool_call_id}"
+        request = _child_input(run, key, child, args)
+        delegation = Delegation(
+            f"sub:{call.tool_call_id}", call.tool_call_id, call.tool_name, key, args, child, request.to_json()
+        )
+        try:
+            found: dict[str, Json] = await run.journal.delegate(delegation)
+        except StepError as error:
+            failure = {"error": said.told_error(error)}
+            return await self._told(site, lambda: failure)
+        return await self._told(site, partial(_of_child, found, request))
+
+    async def _invoke(self, site: CallSite) -> Outcome:
+        """Runs a workflow as a child run."""
+        run, call = self._run, site.call
+        try:
+            args = Shape(WORKFLOW_SCHEMA).read(site.args)
+        except ShapeError as error:
+            return await self._refuse(site, error)
+        function = run.box.workflow(call.tool_name)
+        assert function is not None
+        try:
+            result = await run.journal.invoke(f"sub:{call.tool_call_id}", function, args["inputData"])
+        except StepError as error:
+            failure = {"error": said.told_error(error)}
+            return await self._told(site, lambda: failure)
+        return await self._told(site, lambda: {"result": {"result": result}})
+
+    async def _refuse(self, site: CallSite, error: ShapeError) -> Outcome:
+        refusal = input_refusal(site.call.tool_name, site.args, error)
+        return await self._told(site, lambda: {"result": refusal})
+
+
+def _announcement(run_id: str, question: Question) -> Chunk:
+    approval, schema = question.kind == "approval", question.resume_schema
+    shown = None if schema is None else encode(schema).decode()
+    return chunk(
+        "tool-call-approval" if approval else "tool-call-suspended",
+        run_id,
+        toolCallId=question.tool_call_id,
+        toolName=question.tool_name,
+        args=question.args,
+        argsHash=question.args_hash,
+        suspendPayload=question.payload,
+        resumeSchema=said.APPROVAL_SCHEMA if approval else shown,
+    )
+
+
+def _refused(site: CallSite, limit: int) -> Outcome:
+    message = (
+        f"{site.call.tool_name} was called with the same arguments more than {limit} times in a row, and is not called "
+        "again: use its results, or do something else"
+    )
+    return {"error": {"name": "RepeatedCallError", "message": message, "code": "REPEATED_CALL"}}
+
+
+def _child_input(run: Run, key: str, child: str, args: dict[str, Json]) -> RunInput:
+    agent, request = run.agent.agents[key], run.request
+    # A task has a thread of its own, so that what is said in it does not mix with the conversation of its parent.
+    thread_id = f"{request.thread_id or run.run_id}-{child.rpartition('.')[2]}"
+    resource_id = f"{request.resource_id or run.agent.id}-{key}"
+    memory = {"thread": thread_id, "resource": resource_id} if agent.memory is not None else None
+    options = RunOptions(
+        request_context=run.options.request_context,
+        system=[args["instructions"]] if args.get("instructions") else [],
+        max_steps=args.get("maxSteps"),
+        memory=memory,
+        require_tool_approval=run.options.require_tool_approval is True,
+    )
+    prompt: dict[str, Json] = {"id": f"{child}-u0", "role": "user", "createdAt": run.request.started_at}
+    prompt["content"] = {"format": 2, "parts": [{"type": "text", "text": args["prompt"]}]}
+    return RunInput(child, agent.id, [prompt], options, run.request.started_at, thread_id, resource_id)
+
+
+def _of_child(found: dict[str, Json], request: RunInput) -> Outcome:
+    if found.get("error"):
+        return {"error": found["error"]}
+    text = found.get("text") or ""
+    result: dict[str, Json] = {
+        "text": text,
+        "subAgentThreadId": request.thread_id,
+        "subAgentResourceId": request.resource_id,
+        "subAgentToolResults": [],
+    }
+    outcome: Outcome = {"result": result, "modelOutput": {"type": "text", "value": text}}
+    if found.get("usage"):
+        outcome["usage"] = found["usage"]
+    return outcome

@@ -1,0 +1,155 @@
+"""What every part of a durable agent stands on: its agent, its function, and the engine that carries its runs out."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import msgspec
+
+from perdure.agents.durable.accelerators import Accelerators
+from perdure.agents.durable.body import Body
+from perdure.agents.durable.engines import Engine, local_engine
+from perdure.agents.durable.function import RunFunction
+from perdure.agents.durable.listing import mended
+from perdure.agents.durable.loop_body import LoopBody
+from perdure.agents.durable.reading import Reading, read
+from perdure.agents.durable.run import DurableRun
+from perdure.agents.durable.tasks import TaskFunction, has_background, tasks_of
+from perdure.agents.errors import RunNotFoundError
+from perdure.agents.storage import AgentRun
+from perdure.engine.agents.records import OVER
+from perdure.model.errors import PerdureError
+from perdure.model.ids import UlidFactory
+from perdure.sdk.app import App
+from perdure.sdk.options import FunctionOptions
+
+_log = logging.getLogger("perdure.agents")
+
+
+class DurableSettings(msgspec.Struct, frozen=True):
+    """How a durable agent is made. `keep_for` (ms) is how long its runs are remembered once they are over,
+    and `compact_after` (seconds) when their logs are compacted.
+
+    `accepts_versions` are those of the agent whose questions may be answered besides its own; None: all.
+    """
+
+    keep_for: int | None
+    compact_after: float | None = None
+    accepts_versions: frozenset[str] | None = frozenset()
+    accelerators: Accelerators = Accelerators(None, None)
+    strict: bool = False
+    max_steps: int | None = None
+    engine: Engine | None = None
+    options: FunctionOptions = {}
+
+
+class DurableBase:
+    """An agent and its function. What it does is in the classes that stand on it."""
+
+    def __init__(self, body: Body, app: App, settings: DurableSettings, entropy: UlidFactory) -> None:
+        self._body = body
+        self._app = app
+        self._settings = settings
+        self._new_id = entropy
+        self._local: Engine | None = None
+        self._runs = RunFunction(
+            body,
+            app,
+            self._carrier,
+            accelerators=settings.accelerators,
+            keep_for=settings.keep_for,
+            compact_after=settings.compact_after,
+            options=settings.options,
+            on_over=self._pass_on,
+            tasks=self._task_function(),
+        )
+
+    @property
+    def id(self) -> str:
+        """The agent's id."""
+        return self._body.id
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self._body.name
+
+    @property
+    def version(self) -> str:
+        """The agent's version: a run goes on only with the one that it began with."""
+        return self._body.version
+
+    @property
+    def agent(self) -> object:
+        """The agent inside, which is not durable by itself."""
+        return self._body.wrapped
+
+    @property
+    def function_id(self) -> str:
+        """The slug of the function whose runs are this agent's."""
+        return self._runs.function.id
+
+    @property
+    def engine(self) -> Engine:
+        """What carries out the runs. Raises `PerdureError` while nothing does."""
+        return self._engine()
+
+    async def get_run(self, run_id: str) -> AgentRun:
+        """A run as it stands. Raises `RunNotFoundError`."""
+        return await mended(self.engine, await self._known(run_id))
+
+    async def abort(self, run_id: str, reason: str | None = None) -> bool:
+        """Ends a run, wherever it is carried out; whether it was still going on. Raises `RunNotFoundError`."""
+        engine = self.engine
+        run = await mended(engine, await self._known(run_id))
+        if run.status in OVER:
+            return False
+        _log.info("run %s of agent %s is aborted: %s", run_id, self.id, reason or "no reason is given")
+        if run.engine_run_id is not None:
+            await engine.cancel(run.engine_run_id)
+        # It may have come to its end by itself meanwhile.
+        ended = await mended(engine, run)
+        if ended.thread_id is not None:
+            await self._pass_on(run_id)
+        return ended.status == "aborted"
+
+    abort_run = abort
+
+    def _task_function(self) -> TaskFunction | None:
+        """What carries out the background tasks of the agent; None where none of its tools may be one."""
+        if not isinstance(self._body, LoopBody) or not has_background(self._body.wrapped):
+            return None
+        found = tasks_of(self._app)
+        found.serve(self._body, self._carrier, self._settings.keep_for)
+        return found
+
+    def _engine(self) -> Engine:
+        if self._settings.engine is not None:
+            return self._settings.engine
+        found = local_engine(self._app, self._local)
+        if found is None:
+            raise PerdureError(
+                f"agent {self.id!r}: nothing runs the app {self._app.id!r}, so its runs would never begin: run it with "
+                "`async with perdure.embedded(app):`, or give create_durable_agent(engine=...) the server that does"
+            )
+        self._local = found
+        return found
+
+    def _carrier(self) -> Engine:
+        """The engine for a run that is carried out here: a node that stops has let go of its apps before."""
+        if self._settings.engine is None and self._app.engine is None and self._local is not None:
+            return self._local
+        return self._engine()
+
+    async def _pass_on(self, run_id: str) -> None:
+        """A run of a thread is over: signals that it did not take in are for the next one."""
+
+    async def _known(self, run_id: str) -> AgentRun:
+        run = await self.engine.storage.run(run_id)
+        if run is None or run.agent_id != self.id:
+            raise RunNotFoundError(f"agent {self.id!r} has no run {run_id!r}")
+        return run
+
+    async def _read(self, run: AgentRun, after: int, how: Reading) -> DurableRun:
+        return await read(self.engine, run, after, how, partial(self.abort, run.run_id))

@@ -1,0 +1,127 @@
+"""Deciding what a run asks: which question is meant, who may answer it, and with what.
+
+A decision is single use and bound to the arguments that were shown; a run asks only those of its own agent, in the
+version that it began with.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from perdure.agents.durable.body import Body
+from perdure.agents.durable.engines import Engine
+from perdure.agents.errors import ConflictError, GoneError, InvalidOptionError, RunNotFoundError
+from perdure.agents.journal import call_of, shown_ids
+from perdure.agents.schemas import Shape, ShapeError
+from perdure.agents.storage import AgentRun, Approval
+from perdure.engine.agents.approvals import ApprovalDecision
+from perdure.model.json import Json, decode
+
+
+class Given(msgspec.Struct):
+    """A decision as its caller gives it. `args_hash`, where it is given, must be that of the arguments shown.
+
+    `args` replace the arguments of the call. `data` is what a tool that suspended gets.
+    """
+
+    approved: bool
+    reason: str | None = None
+    data: Json = None
+    args: Json = None
+    by: str | None = None
+    args_hash: str | None = None
+
+
+class Resumed(msgspec.Struct):
+    """What `resume` was given: what it means depends on the question."""
+
+    data: Json
+
+
+async def decide(
+    engine: Engine, body: Body, run: AgentRun, tool_call_id: str | None, answer: Given | Resumed
+) -> Approval:
+    """Decides a question of a run. Without a tool call the run must have exactly one that is open.
+
+    Raises `RunNotFoundError`, `ConflictError`, `GoneError`, `InvalidOptionError`.
+    """
+    row = await _question(engine, run, tool_call_id, answer.args_hash if isinstance(answer, Given) else None)
+    given = given_by(row, answer.data) if isinstance(answer, Resumed) else answer
+    if row.status == "pending":
+        if given.args is not None and not body.edits_args(row.tool_name):
+            raise InvalidOptionError(f"args: tool {row.tool_name!r} does not let its arguments be edited")
+        given = _checked(row, given)
+    decision = ApprovalDecision(given.approved, given.reason, given.data, given.args, given.by, given.args_hash)
+    decided = await engine.decide(run.run_id, row.tool_call_id, decision)
+    left = await engine.storage.approvals(run_ids=[run.run_id], statuses=["pending"], per_page=1)
+    if not left.total:
+        await engine.storage.set_run_status(run.run_id, "running")
+    return decided
+
+
+def given_by(row: Approval, data: Json) -> Given:
+    """The decision that is in the data of `resume`.
+
+    Of an approval: a bool, or an object in which `approved` is one. A tool that suspended gets whatever it is, unless
+    it says no where the tool has not declared what it takes.
+    """
+    if row.kind == "suspension" and not (
+        row.resume_schema is None and isinstance(data, dict) and data.get("approved") is False
+    ):
+        return Given(True, data=data)
+    if isinstance(data, bool):
+        return Given(data)
+    approved = data.get("approved") if isinstance(data, dict) else None
+    if not isinstance(approved, bool):
+        raise InvalidOptionError(
+            'resume_data: an approval is true, false, {"approved": true} or {"approved": false, "reason": ...}'
+        )
+    texts = {name: data.get(name) for name in ("reason", "by", "argsHash")}
+    for name, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise InvalidOptionError(f"resume_data.{name}: must be a text, got {text!r}")
+    return Given(approved, texts["reason"], data.get("data"), data.get("args"), texts["by"], texts["argsHash"])
+
+
+async def _question(engine: Engine, run: AgentRun, tool_call_id: str | None, args_hash: str | None) -> Approval:
+    page = await engine.storage.approvals(run_ids=[run.run_id], per_page=None)
+    # Newest first, and of one call the last question counts.
+    rows = sorted(page.items, key=lambda row: (row.status == "pending", row.asked_at), reverse=True)
+    if tool_call_id is not None:
+        rows = [row for row in rows if tool_call_id in (row.tool_call_id, call_of(row.tool_call_id))]
+        if not rows:
+            raise RunNotFoundError(f"tool call {tool_call_id!r} of run {run.run_id!r} asks nothing")
+    pending = [row for row in rows if row.status == "pending"]
+    if len(pending) > 1:
+        pending = [row for row in pending if row.tool_call_id == tool_call_id] or _meant(pending, args_hash)
+    if len(pending) > 1:
+        calls = ", ".join(sorted(shown_ids(row.tool_call_id for row in pending).values()))
+        raise InvalidOptionError(f"tool_call_id: run {run.run_id!r} asks several questions; say which: {calls}")
+    if pending:
+        return pending[0]
+    if tool_call_id is not None:
+        return rows[0]
+    if run.status in ("finished", "failed", "aborted"):
+        raise GoneError(f"run {run.run_id!r} asks nothing: it is over")
+    if rows:
+        raise ConflictError(f"run {run.run_id!r} asks nothing more: all its questions are decided")
+    raise RunNotFoundError(f"run {run.run_id!r} asks nothing")
+
+
+def _meant(pending: list[Approval], args_hash: str | None) -> list[Approval]:
+    """Of several questions those about these arguments; all of them where that does not help."""
+    return [row for row in pending if row.args_hash == args_hash] or pending
+
+
+def _checked(row: Approval, given: Given) -> Given:
+    """The decision, its data read by the schema that the question gave for it."""
+    schema = row.resume_schema
+    if isinstance(schema, str):
+        schema = decode(schema)
+    if row.kind != "suspension" or not given.approved or not isinstance(schema, dict):
+        return given
+    try:
+        read: Json = Shape(schema).read(given.data)
+    except ShapeError as error:
+        raise InvalidOptionError(f"resume_data: {error}") from error
+    return msgspec.structs.replace(given, data=read)

@@ -1,0 +1,84 @@
+"""How a run begins: from what a caller gives, the input that is stored, and what only this process has.
+
+Invariant: everything a run needs is either in its `RunInput`, which is data, or registered with its agent; the rest is
+in `Closures`, and belongs to runs of this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from perdure.agents.declared import DeclaredAgent
+from perdure.agents.inputs import MessagesLike, message_to_json, read_messages
+from perdure.agents.options import Callbacks, Closures, OptionError, RunKeywords, RunOptions, split_options
+from perdure.agents.state import RunInput
+from perdure.model.json import Json
+
+
+@dataclass
+class Start:
+    """What a run is started with."""
+
+    request: RunInput
+    callbacks: Callbacks
+    closures: Closures
+
+
+def prepare_start(
+    agent: DeclaredAgent,
+    messages: MessagesLike,
+    keywords: RunKeywords,
+    *,
+    new_id: str,
+    now: int,
+    durable: bool = False,
+    strict: bool = False,
+) -> Start:
+    """A run of `agent` with these messages and options; `new_id` is its id where the caller gives none.
+
+    Raises `OptionError`, `InputError` and `ShapeError` (of the request context), each naming the field.
+    """
+    merged = cast(RunKeywords, {**agent.default_options, **_given(keywords)})
+    split = split_options(merged, policies=agent.policies, toolsets=agent.toolsets, durable=durable, strict=strict)
+    agent.check_request_context(split.data.request_context)
+    run_id = split.run_id or new_id
+    thread_id, resource_id = _conversation(agent, split.data)
+    given = read_messages(messages, new_id=lambda place: f"{run_id}-u{place}", now=now)
+    if not given and thread_id is None:
+        raise OptionError("messages: there is nothing to answer: give at least one, or a thread")
+    for message in given:
+        message.thread_id, message.resource_id = thread_id, resource_id
+    request = RunInput(
+        run_id=run_id,
+        agent_id=agent.id,
+        messages=[message_to_json(message) for message in given],
+        options=split.data,
+        started_at=now,
+        thread_id=thread_id,
+        resource_id=resource_id,
+    )
+    return Start(request, split.callbacks, split.closures)
+
+
+def _given(keywords: RunKeywords) -> Mapping[str, Json]:
+    return {name: value for name, value in keywords.items() if value is not None}
+
+
+def _conversation(agent: DeclaredAgent, options: RunOptions) -> tuple[str | None, str | None]:
+    """The thread and the resource that a run belongs to, as its options name them."""
+    asked = options.memory
+    if asked is None:
+        return None, None
+    if agent.memory is not None:
+        scope = agent.memory.scope(asked)
+        return scope.thread_id, scope.resource_id
+    thread, resource = asked.get("thread"), asked.get("resource")
+    thread_id = thread.get("id") if isinstance(thread, dict) else thread
+    for name, value in (("memory.thread", thread_id), ("memory.resource", resource)):
+        if value is not None and (not isinstance(value, str) or not value):
+            raise OptionError(f"{name}: must be a text that is not empty, got {value!r}")
+    if thread_id is None:
+        raise OptionError("memory.thread: is missing: name the thread that the run belongs to")
+    return thread_id, resource

@@ -1,0 +1,1 @@
+"""What the engine keeps for agents: threads and messages, runs as callers know them, approvals, signals, tasks."""
