@@ -56,7 +56,7 @@ $(VENV)/.developed: $(VENV)/.locked pyproject.toml
 	$(call develop,$(VENV))
 
 .PHONY: demo
-demo: venv ## the main job end to end: orders, a SIGKILL in the middle, the evidence
+demo: venv ## what perdure promises, end to end: processes killed in the middle, the evidence
 	$(BIN)/perdure demo
 
 .PHONY: test
@@ -96,6 +96,14 @@ bench: $(BENCH_VENV)/.developed bench/node_modules/.installed ## measure perdure
 bench-sdk: venv ## measure apps on the protocol's SDKs (PyPI and npm)
 	$(BIN)/python -m bench.sdk $(BENCH_ARGS)
 
+.PHONY: bench-endpoints
+bench-endpoints: venv ## measure durable endpoints beside the same handlers without durability
+	$(BIN)/python -m bench.endpoints $(BENCH_ARGS)
+
+.PHONY: bench-agents
+bench-agents: venv ## measure durable agents beside the bare loop
+	$(BIN)/python -m bench.agents $(BENCH_ARGS)
+
 # The locks carry hashes and no addresses, so that any registry or mirror serves them.
 # --upgrade takes the newest versions that pyproject.toml admits.
 .PHONY: lock
@@ -105,14 +113,14 @@ lock: ## resolve requirements.lock and bench/requirements.lock again (needs uv a
 	    --all-extras --group dev --output-file requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    --group bench --output-file bench/requirements.lock pyproject.toml
-	rm -f bench/package-lock.json tests/interop/sdk/package-lock.json
-	for folder in bench tests/interop/sdk; do \
+	rm -f bench/package-lock.json tests/interop/sdk/package-lock.json tests/support/chromium/package-lock.json
+	for folder in bench tests/interop/sdk tests/support/chromium; do \
 	    npm install --prefix $$folder --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
 	    $(PYTHON) -c 'import json, sys; path = sys.argv[1]; lock = json.load(open(path)); [p.pop("funding", None) for p in lock["packages"].values()]; open(path, "w").write(json.dumps(lock, indent=2) + "\n")' $$folder/package-lock.json; \
 	done
 
 .PHONY: clean
 clean: ## remove environments, caches and build products
-	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules tests/interop/sdk/node_modules tests/interop/sdk/v3/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules tests/interop/sdk/node_modules tests/interop/sdk/v3/node_modules tests/support/chromium/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf .coverage .coverage.* htmlcov
 	find src tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

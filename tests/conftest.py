@@ -15,6 +15,9 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.both_stores import STORES, Databases, is_on_both, migrated
+from tests.support.postgres import PostgresServer
+
 NO_SKIP = os.environ.get("PERDURE_NO_SKIP") == "1"
 
 # Shared machines stall for seconds: a per-example deadline would report the machine, not the code.
@@ -35,6 +38,51 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 def anyio_backend() -> str:
     """The one event loop that perdure supports; session scope lets fixtures of any scope be async."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Generator[PostgresServer]:
+    """A PostgreSQL server, started when the first test asks for it."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    """The URL of a database with perdure's schema, to be copied."""
+    return migrated(postgres_server)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Generator[str]:
+    """A database of its own, with perdure's schema."""
+    url = postgres_server.copy_of(postgres_template)
+    yield url
+    postgres_server.drop_database(url)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs the tests that `ON_BOTH` names once on each store."""
+    if is_on_both(metafunc.definition.nodeid) and metafunc.definition.get_closest_marker("only_sqlite") is None:
+        metafunc.parametrize("_store", STORES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Engines of the test get their data from this store, whatever file they name."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    databases = Databases(server, request.getfixturevalue("postgres_template"))
+    monkeypatch.setattr("perdure.embedding.make_store", databases.make_store)
+    monkeypatch.setattr(Databases, "current", databases)
+    yield
+    databases.give_back()
 
 
 def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -48,6 +48,7 @@ from perdure.sdk.app import App
 from perdure.sdk.context import Context
 from perdure.sdk.function import Function
 from perdure.sdk.inference import AiModel
+from perdure.sdk.mcp import McpServer
 from perdure.sdk.step import step
 from perdure.sdk.stream import stream
 from perdure.serving import serve
@@ -66,6 +67,7 @@ __all__ = [
     "EventError",
     "EventTrigger",
     "Function",
+    "McpServer",
     "Node",
     "NonRetriableError",
     "NotFoundError",

@@ -13,8 +13,8 @@ from perdure.model.keys import Keys
 from perdure.node import Node
 from perdure.runner import Clock
 from perdure.sdk.app import App
+from perdure.store.naming import make_store
 from perdure.store.protocol import Store
-from perdure.store.sqlite import SqliteStore
 
 
 class NodeOptions(TypedDict, total=False):
@@ -23,9 +23,12 @@ class NodeOptions(TypedDict, total=False):
     `retention`: how long what has ended is kept (7 days; failed runs 30). `retry_interval`: ms between attempts,
     instead of the backoff table. `max_active`: how many runs execute at once (1000); `max_per_app`: how many of each
     app on another server do, besides (1000). `max_stream_bytes`: what the stream of one run may hold (64 MiB).
-    `shutdown_timeout`: how many seconds executing steps have to finish when the node stops (10). `keys`: the keys with
+    `shutdown_timeout`: how many seconds executing steps have to finish when the node stops (10). `lifetime`: within how
+    many seconds others take over the work of a node that died (15), where several share a database. `keys`: the keys with
     which calls of apps on other servers are signed; `allow_private`: whether requests made for such apps may go to
-    private addresses (yes). `clock`: the time, for tests; `entropy` and `chance`: the sources of ids and jitter.
+    private addresses (yes). `endpoint_silence`: how many seconds an app on another server that answers the first
+    request of an endpoint may be silent before the request is made again (600), `endpoint_grace` the same after a
+    restart of this node (5). `clock`: the time, for tests; `entropy` and `chance`: the sources of ids and jitter.
     """
 
     retention: Retention | None
@@ -34,20 +37,26 @@ class NodeOptions(TypedDict, total=False):
     max_per_app: int
     max_stream_bytes: int
     shutdown_timeout: float
+    lifetime: float
     keys: Keys | None
     allow_private: bool
+    endpoint_silence: float
+    endpoint_grace: float
     clock: Clock | None
     entropy: Callable[[int], bytes]
     chance: Callable[[], float]
 
 
 def make_node(apps: App | Iterable[App], db: str | Path | Store, **options: Unpack[NodeOptions]) -> Node:
-    """A node over a database: a file, ":memory:", or a store. It has yet to be started. Raises `ConfigError`."""
+    """A node over a database: a file, ":memory:", "postgresql://...", or a store. It has yet to be started.
+
+    Raises `ConfigError`.
+    """
     served: list[App] = [apps] if isinstance(apps, App) else list(apps)
     problems = _faults(served, db, dict(options))
     if problems:
         raise ConfigError("perdure.embedded", problems)
-    store = SqliteStore(db) if isinstance(db, str | Path) else db
+    store = make_store(db) if isinstance(db, str | Path) else db
     return Node(served, store, **options)
 
 
@@ -65,6 +74,9 @@ def _faults(apps: Sequence[object], db: str | Path | Store, options: dict[str, o
         ("max_stream_bytes", (int,), 1, "bytes, a whole number of at least 1"),
         ("retry_interval", (int,), 1, "milliseconds, a whole number of at least 1"),
         ("shutdown_timeout", (int, float), 0, "seconds, at least 0"),
+        ("lifetime", (int, float), 1, "seconds, at least 1"),
+        ("endpoint_silence", (int, float), 1, "seconds, at least 1"),
+        ("endpoint_grace", (int, float), 0.1, "seconds, at least 0.1"),
     ):
         value = options.get(name)
         # As the options of functions do, None stands for what is not given.
@@ -80,7 +92,7 @@ def _faults(apps: Sequence[object], db: str | Path | Store, options: dict[str, o
 async def embedded(
     app: App | Iterable[App], *, db: str | Path | Store = "perdure.db", **options: Unpack[NodeOptions]
 ) -> AsyncGenerator[Node]:
-    """Runs apps in this process, without a server; `db` is a file (made if missing) or ":memory:".
+    """Runs apps in this process, without a server; `db` is a file (made if missing), ":memory:" or "postgresql://...".
 
     Options: see `NodeOptions`. Raises `StoreLockedError` when another process has the file, `ConfigError` for a
     function that cannot be registered.

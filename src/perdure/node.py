@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from perdure.apps.availability import Availability
 from perdure.apps.registry import Registry
 from perdure.apps.remote import WEBSOCKET, RemoteApps
+from perdure.apps.settings import Patience
 from perdure.apps.workers import WorkerPool
 from perdure.bus import Hub
 from perdure.engine import intake, reads, views
@@ -27,11 +28,13 @@ from perdure.model.config import FunctionConfig
 from perdure.model.errors import ConfigError, StoreError
 from perdure.model.ids import UlidFactory
 from perdure.model.keys import Keys
+from perdure.model.records import AppRow, FunctionRow
 from perdure.model.streams import MAX_STREAM_BYTES
 from perdure.runner import Clock, Runner, SystemClock
 from perdure.runner.decider import Decider
 from perdure.runner.operations import Operations
 from perdure.runner.resident import Handler
+from perdure.runner.shared_clock import set_by
 from perdure.runner.streams import Streams
 from perdure.runner.sweeper import Sweeper
 from perdure.sdk.app import App
@@ -66,13 +69,22 @@ class Node(Operations):
         max_per_app: int = 1000,
         max_stream_bytes: int = MAX_STREAM_BYTES,
         shutdown_timeout: float = 10.0,
+        lifetime: float = 15.0,
         keys: Keys | None = None,
         allow_private: bool = True,
+        endpoint_silence: float = Patience().silence,
+        endpoint_grace: float = Patience().grace,
     ) -> None:
         clock = clock or SystemClock()
         decider = Decider(store, clock, UlidFactory(clock.now, entropy), chance, fixed_retry=retry_interval)
         super().__init__(
-            Runner(decider, max_active=max_active, max_per_app=max_per_app, max_stream_bytes=max_stream_bytes)
+            Runner(
+                decider,
+                max_active=max_active,
+                max_per_app=max_per_app,
+                max_stream_bytes=max_stream_bytes,
+                lifetime=int(lifetime * 1000),
+            )
         )
         self.store = store
         self.apps = list(apps)
@@ -81,23 +93,32 @@ class Node(Operations):
         self._shutdown_timeout = shutdown_timeout
         self._started = False
         self.workers = WorkerPool(clock, entropy)
-        self._remote = RemoteApps(self.runner, self.workers, self._registering, keys=keys, allow_private=allow_private)
+        self._remote = RemoteApps(
+            self.runner, self.workers, self._registering, keys=keys, allow_private=allow_private,
+            patience=Patience(endpoint_silence, endpoint_grace),
+        )  # fmt: skip
         self.registry = Registry(
             self.runner, self._remote.code, self._registering, self._is_embedded, entropy, self._is_reachable
         )
         self.endpoints = self._remote.endpoints
         self._entropy = entropy
         self._secret = b""
+        self._known: tuple[list[FunctionRow], list[AppRow]] = ([], [])
         self._availability = Availability(self.workers, self.runner, self._remote.code)
 
     async def start(self) -> None:
         """Opens the store, registers the apps, and begins to run what is due."""
         await self.store.open()
         try:
+            await set_by(self.store, self.clock)
             self.decider.catalogue = Catalogue(await self._stored_functions())
             self._secret = await self.decide(installation_secret, "tokens", self._entropy(32))
             await self.registry.load()
             self._availability.load()
+            self.runner.neighbours.on_apps = self._apps_changed
+            if not self.store.exclusive:
+                self.runner.neighbours.on_said = self.realtime.hear
+                self.realtime.outward = self._tell_others
             # What waited for room among the calls of a process that is gone competes again.
             remote = [function.config for function in self.catalogue.functions.values() if function.config.url]
             await self.decider.decide(intake.unblock, remote)
@@ -112,6 +133,20 @@ class Node(Operations):
         if attach is not None:
             attach(self.settle)
         self._started = True
+
+    def _tell_others(self, said: str) -> None:
+        self.store.tell(f"say {said}")
+
+    async def _apps_changed(self) -> None:
+        """Another node has registered functions, paused them, or synced apps."""
+        async with self._registering:
+            stored = (await self.view(reads.functions), await self.view(reads.apps))
+            if stored == self._known:
+                return
+            self._known = stored
+            self.decider.catalogue = Catalogue(await self._stored_functions())
+            await self.registry.load()
+            self._availability.load()
 
     def _is_reachable(self, config: FunctionConfig) -> bool:
         """Whether a function of another server's app can be called now; one of a worker needs the worker."""

@@ -17,6 +17,11 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 GROUPS: dict[str, list[str]] = PYPROJECT["dependency-groups"]
 LOCKS = ["requirements.lock", "bench/requirements.lock"]
+NPM_LOCKS = [
+    "bench/package-lock.json",
+    "tests/interop/sdk/package-lock.json",
+    "tests/support/chromium/package-lock.json",
+]
 
 
 def pinned(lock: str) -> dict[str, Version]:
@@ -42,7 +47,7 @@ def test_the_lock_satisfies_what_is_declared(lock: str) -> None:
     assert unmet == [], f"{lock} is out of date: run `make lock`"
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "bench/package-lock.json", "tests/interop/sdk/package-lock.json"])
+@pytest.mark.parametrize("lock", [*LOCKS, *NPM_LOCKS])
 def test_a_lock_names_no_address_and_no_path(lock: str) -> None:
     assert (
         re.findall(r"\w+://\S+|--index-url.*|--find-links.*|/(?:root|home|tmp|opt)/\S+", (ROOT / lock).read_text())

@@ -77,6 +77,15 @@ class CrashingStore:
         await self._ticks()
         return result
 
+    async def time(self) -> None:
+        pass
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        pass
+
+    def tell(self, news: str) -> None:
+        pass
+
     async def _work(self, pauses: PauseNames) -> None:
         while not self.crashed.is_set():
             await self._arrived.wait()

@@ -44,7 +44,7 @@ class EndpointServer:
     """`fail`: what reports get instead of being taken, one after the other: a status, or BROKEN for no answer.
 
     `lose`: how many reports are taken without an answer. `keeps`: whether what an app adds to a request is kept.
-    `goes_on`: a step that failed for good does not end the first request.
+    `goes_on`: a step that failed for good does not end the first request. `patience`: how long silence may last.
     """
 
     url: str = ""
@@ -52,6 +52,7 @@ class EndpointServer:
     lose: int = 0
     keeps: bool = True
     goes_on: bool = False
+    patience: dict[str, float] = field(default_factory=dict[str, float])
     key: SigningKey | None = None
     accepts: str | None = None
     answers: dict[str, Json] = field(default_factory=dict[str, Json])
@@ -129,7 +130,7 @@ class EndpointServer:
             self.lose -= 1
             return self._lost(request)
         told = {"fn_id": "F", "app_id": "A", "run_id": run_id, "token": f"T-{run_id}", "realtime_token": f"R-{run_id}"}
-        return web.json_response({"data": {**told, **({"goes_on": True} if self.goes_on else {})}})
+        return web.json_response({"data": {**told, **self.patience, **({"goes_on": True} if self.goes_on else {})}})
 
     async def _steps(self, request: web.Request, run_id: str, body: dict[str, Json]) -> web.Response:
         refusal = self._refusal(request)
@@ -198,7 +199,7 @@ class EndpointServer:
         """Makes the request of a run again, for one step if there is one."""
         data = run.request
         body = base64.b64decode(data["body"])
-        headers = {
+        headers: dict[str, str] = {
             "user-agent": "server",
             "content-type": data["content_type"] or "application/json",
             "x-run-id": run.id,
@@ -206,10 +207,11 @@ class EndpointServer:
             "x-request-id": f"Q{len(self.calls)}",
             **data.get("headers", {}),
         }
+        told: dict[bytes, bytes] = {name.encode(): value.encode() for name, value in headers.items()}
         if step is not None:
-            headers |= {"x-inngest-step-id": step, "x-inngest-force-step-plan": "true"}
+            told |= {b"x-inngest-step-id": step.encode(), b"x-inngest-force-step-plan": b"true"}
         url = f"{data['path']}?{data['query_params']}" if data["query_params"] else data["path"]
-        answer = await http.request(data["method"], url, content=body, headers=headers)
+        answer = await http.request(data["method"], url, content=body, headers=told)
         self.calls.append((answer.status_code, decode(answer.content) if answer.content else None))
         self.headers.append(dict(answer.headers))
         return answer

@@ -17,6 +17,7 @@ from perdure import App, BatchEvents, CancelOn, Concurrency, Context, Debounce, 
 from perdure import step as steps
 from perdure.model.json import Json
 from perdure.model.records import StepStatus
+from tests.support.crashing_postgres import PostgresDatabase
 
 ONE_TO_ONE = (
     "plain", "retrying", "sleeping", "waiting", "signalled", "racing", "parent", "limited", "held",
@@ -37,7 +38,7 @@ class Limits(msgspec.Struct):
 class Ledger:
     """What steps did, as the world saw it; it outlives every crash."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection | PostgresDatabase) -> None:
         self._connection = connection
         self.begun: Counter[tuple[str, str]] = Counter()
         self.ended: Counter[tuple[str, str]] = Counter()

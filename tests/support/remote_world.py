@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from perdure.apps.transport import Call, Reply
 from perdure.engine import intake
 from perdure.model.config import EventTrigger, FunctionConfig
 from perdure.model.json import Json
-from tests.support.crashing_store import CrashingStore
 from tests.support.model_app import ModelApp, Program
 from tests.support.remote_app import URL
 from tests.support.world import BusyNode, World
@@ -46,6 +47,7 @@ class RemoteWorld(World):
     @property
     def app(self) -> ModelApp:
         if self._app is None:
+            assert isinstance(self.database, sqlite3.Connection)
             self._app = ModelApp(self._program, self.chance, self._checkpoint, self.database)
         return self._app
 
@@ -54,7 +56,7 @@ class RemoteWorld(World):
 
     async def _start(self) -> None:
         while True:
-            self.store = CrashingStore(self.database, self.chance)
+            self.store = self._new_store()
             if self._armed is not None:
                 self.store.crash_at(*self._armed)
                 self._armed = None

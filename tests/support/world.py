@@ -16,6 +16,7 @@ from perdure.model.json import Json, decode
 from perdure.model.records import JobState, RunStatus
 from perdure.node import Node
 from perdure.testing import VirtualClock
+from tests.support.crashing_postgres import CrashingPostgres, PostgresDatabase
 from tests.support.crashing_store import CrashingStore, When, new_database
 from tests.support.every_kind import ONE_TO_ONE, Ledger, Limits, build_app
 
@@ -35,10 +36,10 @@ class BusyNode(Node):
 class World:
     """Runs coroutines in its event loop, and restarts the node whenever it crashes under them."""
 
-    def __init__(self, seed: int, max_active: int = 1000) -> None:
+    def __init__(self, seed: int, max_active: int = 1000, database: PostgresDatabase | None = None) -> None:
         self.chance = random.Random(seed)
         self.loop = asyncio.new_event_loop()
-        self.database = new_database()
+        self.database = database or new_database()
         self.clock = VirtualClock()
         self.ledger = Ledger(self.database)
         self.limits = Limits()
@@ -56,7 +57,7 @@ class World:
 
     async def _start(self) -> None:
         while True:
-            self.store = CrashingStore(self.database, self.chance)
+            self.store = self._new_store()
             if self._armed is not None:
                 self.store.crash_at(*self._armed)
                 self._armed = None
@@ -71,6 +72,11 @@ class World:
             if await self._survives(self.node.start()):
                 return
             await self._abandon()
+
+    def _new_store(self) -> CrashingStore | CrashingPostgres:
+        if isinstance(self.database, PostgresDatabase):
+            return CrashingPostgres(self.database)
+        return CrashingStore(self.database, self.chance)
 
     def restart(self) -> None:
         """The process ends in order, unless it crashes on the way, and another one starts."""
@@ -131,6 +137,9 @@ class World:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=1)
+        if isinstance(self.store, CrashingPostgres):
+            self.store.abandon()
+            await asyncio.sleep(0)
         for app in self.node.apps:
             app.unbind(self.node)
 

@@ -19,6 +19,8 @@ from perdure.model.json import Json
         ({"retry_interval": "1s"}, "retry_interval: must be milliseconds, a whole number of at least 1, got '1s'"),
         ({"shutdown_timeout": -1}, "shutdown_timeout: must be seconds, at least 0, got -1"),
         ({"shutdown_timeout": float("nan")}, "shutdown_timeout: must be seconds, at least 0, got nan"),
+        ({"endpoint_silence": 0.5}, "endpoint_silence: must be seconds, at least 1, got 0.5"),
+        ({"endpoint_grace": 0}, "endpoint_grace: must be seconds, at least 0.1, got 0"),
         ({"retention": "7d"}, "retention: must be Retention(...)"),
         ({"max_actve": 5}, "max_actve: is no option"),
         ({"db": ""}, 'db: must be the name of a file, or ":memory:"'),

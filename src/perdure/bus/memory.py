@@ -45,6 +45,14 @@ class MemoryBus(Generic[M]):
         finally:
             self.unsubscribe(topic, listener)
 
+    def is_wanted(self, topic: str) -> bool:
+        """Whether anybody listens to a topic."""
+        return topic in self._listeners
+
+    def topics(self) -> list[str]:
+        """What anybody listens to."""
+        return list(self._listeners)
+
     def publish(self, topic: str, message: M) -> None:
         for listener in tuple(self._listeners.get(topic, ())):
             listener(message)

@@ -169,6 +169,17 @@ class Hub:
         self.new_id = new_id
         self._bus = MemoryBus[Message]()
         self._subscriptions: set[Subscription] = set()
+        self.outward: Callable[[str], None] = lambda _: None
+        """Passes what is said here on to the other nodes, which `hear` it."""
+
+    def hear(self, said: str) -> None:
+        """Something that was said on another node."""
+        key, body, raw = msgspec.json.decode(said, type=tuple[str, bytes, bool])
+        self._bus.publish(key, Message(body, raw))
+
+    def _say(self, key: str, body: bytes, *, raw: bool = False) -> None:
+        self._bus.publish(key, Message(body, raw))
+        self.outward(msgspec.json.encode((key, body, raw)).decode())
 
     def publish(self, channel: str, topic: str, data: object, run_id: str | None = None) -> None:
         """Tells the subscribers of a topic; `data` is what a step may return.
@@ -219,11 +230,11 @@ class Hub:
         """Sends one frame."""
         created_at = rfc3339(self._now())
         frame = Frame(kind, data, created_at, channel, ENVIRONMENT_ID, topic, run_id, stream_id, metadata)
-        self._bus.publish(_key(channel, topic), Message(frame.encode()))
+        self._say(_key(channel, topic), frame.encode())
 
     def tee(self, channel: str, piece: bytes) -> None:
         """Passes a piece of a run's response on as it is; the channel is the run's id."""
-        self._bus.publish(_key(channel, STREAM_TOPIC), Message(piece, raw=True))
+        self._say(_key(channel, STREAM_TOPIC), piece, raw=True)
 
     @contextmanager
     def subscribed(self, topics: Iterable[Topic]) -> Generator[Subscription]:

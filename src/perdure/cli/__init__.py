@@ -28,6 +28,8 @@ _COMMANDS = {
     "pause": "Let a function rest.",
     "resume": "End the pause of a function.",
     "api": "Call any operation of the server's API.",
+    "mcp": "Let agents operate a server by the Model Context Protocol.",
+    "capability": "Run and check documents that describe an API to agents.",
     "doctor": "Look for what is wrong with a server or a database file.",
     "gc": "Remove what is past its retention from a database file.",
 }

@@ -6,6 +6,9 @@ import ipaddress
 
 import click
 
+from perdure.apps.settings import Patience
+from perdure.cli.database import check_database
+from perdure.cli.patience import patience_options
 from perdure.cli.polling import polling, polling_options, variables
 
 
@@ -21,7 +24,7 @@ from perdure.cli.polling import polling, polling_options, variables
     type=click.IntRange(0, 65535),
     help="Port; 0 takes a free one.",
 )
-@click.option("--db", default="perdure.db", show_default=True, help="Database file, or :memory:.")
+@click.option("--db", default="perdure.db", show_default=True, help="Database: a file, :memory:, or postgresql://...")
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Import changed code at once.")
 @click.option(
     "--retry-interval",
@@ -42,6 +45,7 @@ from perdure.cli.polling import polling, polling_options, variables
 )
 @click.option("--json", "as_json", is_flag=True, help="Log one JSON object a line, on standard error.")
 @polling_options(5)
+@patience_options
 def command(
     apps: tuple[str, ...],
     host: str,
@@ -59,6 +63,8 @@ def command(
     poll_interval: float,
     no_poll: bool,
     deny_vulnerable_sdks: bool,
+    endpoint_silence: float,
+    endpoint_grace: float,
 ) -> None:
     """Serve apps on this machine: events, REST, metrics, on one port, in one process, with one file.
 
@@ -81,8 +87,7 @@ def command(
             "your functions. Give it --event-key and --signing-key (`perdure keys` makes a pair), or add "
             "--allow-insecure-host if that is what you want."
         )
-    if "://" in db:
-        raise click.UsageError(f"--db {db}: is not a file; this version keeps its data in an SQLite file or :memory:")
+    check_database(db)
     from perdure.cli.serving import Settings, serve
     from perdure.server import Guard
 
@@ -100,6 +105,7 @@ def command(
             log_format="json" if as_json else "text",
             polling=polling(sdk_urls, poll_interval, no_poll, discovery=not no_discovery),
             deny_vulnerable_sdks=deny_vulnerable_sdks,
+            patience=Patience(endpoint_silence, endpoint_grace),
         )
     )
 

@@ -44,7 +44,7 @@ def variables(name: str) -> list[str]:
 def _refuse_store(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         raise click.UsageError(
-            f"{parameter.opts[0]}: this version keeps its data in one SQLite file; name it with --db instead"
+            f"{parameter.opts[0]}: where data is kept is named with --db: a file, or a URL of PostgreSQL"
         )
 
 

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp
 
 from perdure.apps.asking import Asker
 from perdure.apps.polling import Poller
-from perdure.apps.settings import Polling
+from perdure.apps.settings import Patience, Polling
 from perdure.cli.functions import triggers_text
 from perdure.cli.loading import load_apps
 from perdure.cli.logs import LogFormat, configure, tell
@@ -40,6 +40,7 @@ from perdure.model.errors import PerdureError
 from perdure.model.json import Json
 from perdure.node import Node
 from perdure.server import Guard, make_app
+from perdure.store.naming import shown
 from perdure.store.sqlite.store import MEMORY
 
 _ANSWER_WITHIN = 5
@@ -71,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True):
     log_format: LogFormat = "text"
     polling: Polling = Polling()
     deny_vulnerable_sdks: bool = False
+    patience: Patience = Patience()
 
     def tell(self, text: str) -> None:
         """Says something to whoever started the server."""
@@ -99,7 +101,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     except PerdureError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"cannot open {settings.db}: {error.strerror}") from error
+        raise click.ClickException(f"cannot open {shown(settings.db)}: {error.strerror}") from error
     # A request that is cut off at the end is told in one line; its traceback says nothing to anybody.
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     server = _Server(_uvicorn_config(make_app(node, settings.guard)), node)
@@ -133,6 +135,8 @@ def _options(settings: Settings) -> NodeOptions:
         "retry_interval": settings.retry_interval,
         "keys": settings.guard.keys,
         "allow_private": settings.guard.kind == b"dev",
+        "endpoint_silence": settings.patience.silence,
+        "endpoint_grace": settings.patience.grace,
     }
 
 
@@ -282,7 +286,7 @@ def _print_banner(settings: Settings, node: Node, port: int) -> None:
         settings.tell(address)
         return
     click.secho(address, bold=True)
-    click.echo(f"database   {settings.db}")
+    click.echo(f"database   {shown(settings.db)}")
     if settings.guard.keys is not None:
         click.echo(f"keys       {settings.guard.keys}")
     functions = [function for app in node.apps for function in app.functions.values()]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
+from perdure.apps.settings import Patience
+from perdure.cli.database import check_database
 from perdure.cli.logs import LogFormat
+from perdure.cli.patience import patience_options
 from perdure.cli.polling import polling, polling_options
 
 
@@ -41,7 +44,13 @@ from perdure.cli.polling import polling, polling_options
     type=click.IntRange(0, 65535),
     help="Port; 0 takes a free one.",
 )
-@click.option("--db", default="perdure.db", show_default=True, envvar="PERDURE_DB", help="Database file, or :memory:.")
+@click.option(
+    "--db",
+    default="perdure.db",
+    show_default=True,
+    envvar="PERDURE_DB",
+    help="Database: a file, :memory:, or postgresql://...",
+)
 @click.option(
     "--log-format",
     default="text",
@@ -51,6 +60,7 @@ from perdure.cli.polling import polling, polling_options
     help="json: one object a line, on standard error.",
 )
 @polling_options(0)
+@patience_options
 def command(
     apps: tuple[str, ...],
     event_keys: tuple[str, ...],
@@ -64,6 +74,8 @@ def command(
     poll_interval: float,
     no_poll: bool,
     deny_vulnerable_sdks: bool,
+    endpoint_silence: float,
+    endpoint_grace: float,
 ) -> None:
     """Serve apps in production: as `perdure dev`, with keys, and without reloading.
 
@@ -84,8 +96,7 @@ def command(
             "a server for production needs keys: give --event-key and --signing-key, or set PERDURE_EVENT_KEY and "
             "PERDURE_SIGNING_KEY; `perdure keys` makes a pair"
         )
-    if "://" in db:
-        raise click.UsageError(f"--db {db}: is not a file; this version keeps its data in an SQLite file or :memory:")
+    check_database(db)
     guard = Guard(keys, kind="cloud")
     serve(
         Settings(
@@ -99,5 +110,6 @@ def command(
             log_format=log_format,
             polling=polling(sdk_urls, poll_interval, no_poll, discovery=False),
             deny_vulnerable_sdks=deny_vulnerable_sdks,
+            patience=Patience(endpoint_silence, endpoint_grace),
         )
     )

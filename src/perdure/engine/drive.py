@@ -51,7 +51,7 @@ def claim(turn: Turn, limit: int) -> Decision[bool]:
         if current is not None and current.state == JobState.READY:
             lease = yield from admit(turn, current)
             if lease is not None:
-                turn.effects.append(Start(job.id, job.function_id or "", lease, job.attempt))
+                turn.effects.append(Start(job.id, job.function_id or "", lease, job.attempt, previous=job.token))
     return len(jobs) >= min(limit, turn.offer.room)
 
 
@@ -70,7 +70,7 @@ def unpark(turn: Turn, run_id: str) -> Decision[None]:
     if job is not None and job.state == JobState.PARKED:
         lease = yield from admit(turn, job)
         if lease is not None:
-            turn.effects.append(Start(run_id, job.function_id or "", lease, job.attempt))
+            turn.effects.append(Start(run_id, job.function_id or "", lease, job.attempt, previous=job.token))
 
 
 def complete(
@@ -142,7 +142,7 @@ def hand_back(turn: Turn, lease: Lease, pause: int = 0) -> Decision[None]:
 
 def renew(turn: Turn, node: str, lifetime: int) -> Decision[None]:
     """Says that the node is alive, and frees what dead nodes held. A lease lives as long as its node does."""
-    yield PutNode(node, turn.now + lifetime)
+    yield PutNode(node, turn.now, lifetime)
     yield ReleaseDeadLeases(turn.now)
     turn.effects.append(Backlog())
 

@@ -46,7 +46,7 @@ def _fire(turn: Turn, job: Job) -> Decision[None]:
     if job.kind == "run":
         lease = yield from admit(turn, job)
         if lease is not None:
-            turn.effects.append(Start(job.id, job.function_id or "", lease, job.attempt))
+            turn.effects.append(Start(job.id, job.function_id or "", lease, job.attempt, previous=job.token))
         return
     if job.kind == "cron":
         yield from fire_cron(turn, job)

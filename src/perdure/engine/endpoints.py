@@ -6,15 +6,20 @@ force with the first of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from perdure.engine import reads
+from perdure.engine.advance import record
 from perdure.engine.catalogue import CompiledFunction, compile_function
 from perdure.engine.mutations import PutEvent, PutSecret, put_app, put_function, put_job, put_run
 from perdure.engine.turn import Decision, Start, Turn
+from perdure.engine.waits import NULL
 from perdure.model.config import FunctionConfig, encode_config
 from perdure.model.event import StoredEvent
 from perdure.model.ids import ulid_millis
 from perdure.model.json import encode
-from perdure.model.records import AppRow, FunctionRow, Job, JobState, Run, RunStatus
+from perdure.model.ops import Op
+from perdure.model.records import AppRow, FunctionRow, Job, JobState, Run, RunStatus, Step, StepStatus
 
 
 def register(turn: Turn, row: AppRow, config: FunctionConfig) -> Decision[CompiledFunction]:
@@ -32,8 +37,11 @@ def register(turn: Turn, row: AppRow, config: FunctionConfig) -> Decision[Compil
     return compile_function(config, known.version, known.paused_at is not None)
 
 
-def begin(turn: Turn, run_id: str, function: CompiledFunction, stored: StoredEvent) -> Decision[bool]:
-    """Begins a run that its app executes already; False when there is a run with that id."""
+def begin(
+    turn: Turn, run_id: str, function: CompiledFunction, stored: StoredEvent, done: Sequence[Op] = ()
+) -> Decision[bool]:
+    """Begins a run that its app executes already, with the steps that it has `done`; False when there is a run with
+    that id."""
     if (yield from reads.run_by_id(run_id)) is not None:
         return False
     body = encode(stored.event.to_json())
@@ -51,8 +59,18 @@ def begin(turn: Turn, run_id: str, function: CompiledFunction, stored: StoredEve
             0, 0, None, None, None,
         )
     )  # fmt: skip
-    turn.effects.append(Start(run_id, function.id, lease, 0, run, [stored.event]))
+    for seq, op in enumerate(done, 1):
+        yield from record(lease, run_id, seq, op)
+    steps = [_step(run_id, seq, op) for seq, op in enumerate(done, 1)]
+    turn.effects.append(Start(run_id, function.id, lease, 0, run, [stored.event], steps, plain=function.plain))
     return True
+
+
+def _step(run_id: str, seq: int, op: Op) -> Step:
+    return Step(
+        run_id, op.id, op.op, op.name, StepStatus.DONE, seq, op.attempt, op.started_at, op.started_at, op.ended_at,
+        op.data or NULL, encode(op.opts) if op.opts else None,
+    )  # fmt: skip
 
 
 def installation_secret(turn: Turn, name: str, fresh: bytes) -> Decision[bytes]:

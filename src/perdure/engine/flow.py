@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -57,6 +58,9 @@ class Gate(msgspec.Struct, omit_defaults=True):
 
 _keys = msgspec.json.Decoder(list[Key])
 _gate = msgspec.json.Decoder(Gate)
+
+_WHILE_ACTIVE: Final = ("step", "active")
+"""What is given back when the run parks."""
 
 
 def _keys_of(job: Job) -> list[Key]:
@@ -244,7 +248,7 @@ def _stand_back(turn: Turn, job_id: str, keys: list[Key], function: CompiledFunc
     still, from before a crash.
     """
     for key in keys:
-        if key.hold == "step":
+        if key.hold in _WHILE_ACTIVE:
             yield DeleteSlots(key.key, job_id, f"{job_id}/")
     yield from release(turn, keys, function)
 
@@ -334,7 +338,7 @@ def open_gate(turn: Turn, job: Job) -> Decision[None]:
 
 def free_slots(turn: Turn, job: Job, *, ended: bool) -> Decision[None]:
     """Gives back the slots of a driver job that parks, or of a run that ended, and wakes who waits for them."""
-    freed = [key for key in _keys_of(job) if ended or key.hold == "step"]
+    freed = [key for key in _keys_of(job) if ended or key.hold in _WHILE_ACTIVE]
     for key in freed:
         yield DeleteSlots(key.key, job.id, f"{job.id}/")
     yield from release(turn, freed, turn.catalogue.get(job.function_id or ""))

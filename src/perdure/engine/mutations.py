@@ -344,8 +344,11 @@ class PutSecret(Mutation, frozen=True, gc=False):
 
 
 class PutNode(Mutation, frozen=True, gc=False):
+    """Says that a node lives, and will for `lifetime` ms. A store that nodes share goes by its clock, not by `now`."""
+
     id: str
-    alive_until: int
+    now: int
+    lifetime: int
 
 
 class DeleteNode(Mutation, frozen=True, gc=False):
@@ -359,7 +362,7 @@ class ReleaseLeases(Mutation, frozen=True, gc=False):
 
 
 class ReleaseDeadLeases(Mutation, frozen=True, gc=False):
-    """Hands back the jobs of nodes that stopped renewing."""
+    """Hands back the jobs of nodes that stopped renewing, by the same clock."""
 
     now: int
 

@@ -1,9 +1,14 @@
-"""Retention: ended runs and events older than their time go, a page at a time, with the payloads only they used."""
+"""Retention: ended runs and events older than their time go, a page at a time, with the payloads only they used.
+
+Runs of agents carry their own time; threads are kept unless somebody says how long.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
+from perdure.engine.agents import runs as agent_runs
+from perdure.engine.agents import threads, upkeep
 from perdure.engine.mutations import (
     DeleteBlobUses,
     DeleteEvent,
@@ -32,18 +37,21 @@ from perdure.model.records import RunStatus
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How long what has ended is kept: completed (and cancelled, skipped) runs, failed runs, and events.
+    """How long what has ended is kept: completed (and cancelled, skipped) runs, failed runs, events, and threads.
 
-    An event is kept as long as a run that it started. None keeps for ever.
+    An event is kept as long as a run that it started, a thread since something was last said in it. None keeps for
+    ever. Runs of agents, with what they asked and were told, are kept as long as their agents say.
     """
 
     completed: Duration | None = "7d"
     failed: Duration | None = "30d"
     events: Duration | None = "7d"
+    threads: Duration | None = None
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        for name, value in (("completed", self.completed), ("failed", self.failed), ("events", self.events)):
+        for name in self.__struct_fields__:
+            value: Duration | None = getattr(self, name)
             try:
                 if value is not None and parse_duration(value) < 0:
                     problems.append(f"{name}: must not be negative, got {value!r}")
@@ -60,6 +68,8 @@ class Page(msgspec.Struct):
     cursor: str | None
 
 
+_NOTES_KEPT = DAY
+"""How long followers of a thread are told of signals that were persisted in it."""
 _ORDERS_KEPT = 30 * DAY
 """How long it is remembered what was cancelled and replayed in bulk."""
 _COMPLETED = [RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.SKIPPED]
@@ -79,6 +89,16 @@ def expired_events(now: int, age: Duration, *, cursor: str, limit: int) -> Decis
     before = make_ulid(max(now - parse_duration(age), 0), 0)
     rows = yield Read("expired_events", (cursor, before, limit))
     return _page([row[0] for row in rows], limit)
+
+
+def expired_agent_runs(now: int, *, cursor: str, limit: int) -> Decision[Page]:
+    """A page of the runs of agents whose time is over."""
+    return _page((yield from agent_runs.expired(now, cursor, limit)), limit)
+
+
+def expired_threads(now: int, age: Duration, *, cursor: str, limit: int) -> Decision[Page]:
+    """A page of the threads in which nothing was said for longer than `age`."""
+    return _page((yield from threads.expired(now - parse_duration(age), cursor, limit)), limit)
 
 
 def _page(ids: list[str], limit: int) -> Page:
@@ -107,6 +127,23 @@ def delete_events(turn: Turn, event_ids: list[str]) -> Decision[None]:
         yield DeleteBlobUses(event_id)
 
 
+def delete_agent_runs(turn: Turn, run_ids: list[str]) -> Decision[None]:
+    """Forgets runs of agents, with what they asked and were told."""
+    del turn
+    yield from agent_runs.delete(run_ids)
+
+
+def reconcile_agent_runs(turn: Turn, limit: int) -> Decision[int]:
+    """Ends runs of agents whose run of the engine is over; how many."""
+    return (yield from upkeep.reconcile(turn.now, limit))
+
+
+def delete_threads(turn: Turn, thread_ids: list[str]) -> Decision[None]:
+    """Forgets threads with their messages."""
+    del turn
+    yield from threads.delete(thread_ids)
+
+
 def sweep(turn: Turn) -> Decision[None]:
     """Drops flow-control state that has expired, old orders in bulk, and payloads without owners."""
     yield DeleteExpiredIdempotency(turn.now)
@@ -114,4 +151,5 @@ def sweep(turn: Turn) -> Decision[None]:
     yield DeleteExpiredHits(turn.now)
     yield DeleteOldCancellations(turn.now - _ORDERS_KEPT)
     yield DeleteOldReplays(turn.now - _ORDERS_KEPT)
+    yield from upkeep.forget_persisted(turn.now - _NOTES_KEPT)
     yield DeleteUnusedBlobs()

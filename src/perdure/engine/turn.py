@@ -14,7 +14,7 @@ import msgspec
 from perdure.engine.catalogue import Catalogue
 from perdure.engine.mutations import Mutation
 from perdure.model.event import Event, StoredEvent
-from perdure.model.records import Run
+from perdure.model.records import Run, Step
 
 T = TypeVar("T")
 
@@ -54,7 +54,9 @@ class Decided(msgspec.Struct, gc=False):
 class Start(msgspec.Struct, gc=False):
     """Drive this run under this lease.
 
-    `run` and `events` are there when the decision just created the run, `step` when deciding it woke the run.
+    `run` and `events` are there when the decision just created the run, with `steps` where some are done already;
+    `step` when deciding it woke the run.
+    `previous` is the token of the lease before.
     `plain`: the run has its row and its driver job, and so far nothing else (see `finish.end_plain_run`).
     """
 
@@ -64,8 +66,10 @@ class Start(msgspec.Struct, gc=False):
     attempt: int
     run: Run | None = None
     events: list[Event] | None = None
+    steps: list[Step] | None = None
     step: Decided | None = None
     plain: bool = False
+    previous: int = 0
 
 
 class Wake(msgspec.Struct):

@@ -40,6 +40,15 @@ class RunDetail(msgspec.Struct):
     metadata: list[RunMetadata] = []
 
 
+class AgentHealth(msgspec.Struct):
+    """Counts of the agents' tables. `stranded`: pending approvals (run, tool call) whose run is over or gone, which
+    would be a defect."""
+
+    threads: int
+    pending_approvals: int
+    stranded: list[tuple[str, str]]
+
+
 class Health(msgspec.Struct):
     """Counts by run status and job state, and what should not be there."""
 
@@ -49,6 +58,7 @@ class Health(msgspec.Struct):
     leaked_slots: list[tuple[str, str]]
     unregistered: dict[str, int]
     paused: list[str]
+    agents: AgentHealth
 
 
 def list_events(
@@ -189,4 +199,7 @@ def health(limit: int = 20) -> Decision[Health]:
     slots = [(row[0], row[1]) for row in (yield Read("leaked_slots", (limit,)))]
     unregistered = {row[0]: row[1] for row in (yield Read("unregistered_runs", ()))}
     paused = [row.id for row in (yield from reads.functions()) if row.paused_at is not None and row.archived_at is None]
-    return Health(runs, jobs, orphans, slots, unregistered, paused)
+    threads, pending = (yield Read("count_agent_tables", ()))[0]
+    stranded = [(row[0], row[1]) for row in (yield Read("stranded_approvals", (limit,)))]
+    agents = AgentHealth(threads, pending, stranded)
+    return Health(runs, jobs, orphans, slots, unregistered, paused, agents)

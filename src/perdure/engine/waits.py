@@ -48,7 +48,7 @@ def wake(turn: Turn, run_id: str, step: Decided) -> Decision[None]:
     elif job.state == JobState.PARKED:
         lease = yield from admit(turn, job)
         if lease is not None:
-            turn.effects.append(Start(run_id, job.function_id or "", lease, job.attempt, step=step))
+            turn.effects.append(Start(run_id, job.function_id or "", lease, job.attempt, step=step, previous=job.token))
 
 
 def resume(turn: Turn, pause: Pause, data: bytes, *, failed: bool = False) -> Decision[None]:

@@ -44,6 +44,7 @@ from perdure.server.envelope import (
     standard_error,
 )
 from perdure.server.events import post_events
+from perdure.server.mcp import routes as mcp
 from perdure.server.metrics import CONTENT_TYPE, Metrics
 from perdure.server.run_state import checkpointed_run, post_checkpoint
 from perdure.server.sockets import Handshake, refuse
@@ -200,7 +201,7 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
         text = metrics.expose(found, backend.load, len(backend.catalogue.functions))
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
-    return Starlette(
+    application = Starlette(
         routes=[
             # First, for they are asked once a step.
             *endpoints.routes(backend, guard),
@@ -218,6 +219,7 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
             *operations.routes(backend),
             *realtime.routes(backend, guard),
             *connect.routes(backend, guard),
+            *mcp.routes(backend, lambda: application),
         ],
         exception_handlers={
             HTTPException: _on_http_error,
@@ -227,6 +229,7 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
             Exception: _on_unexpected_error,
         },
     )
+    return application
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -153,4 +153,9 @@ def health(found: Health, load: tuple[int, int], functions: int) -> Json:
         "leaked_slots": [{"key": key, "owner": owner} for key, owner in found.leaked_slots],
         "unregistered": found.unregistered,
         "paused": found.paused,
+        "agents": {
+            "threads": found.agents.threads,
+            "pending_approvals": found.agents.pending_approvals,
+            "stranded_approvals": [{"run_id": run_id, "tool_call_id": call} for run_id, call in found.agents.stranded],
+        },
     }

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perdure.apps.endpoint import FIRST_RETRY, GRACE, SILENCE
+from perdure.apps.endpoint import FIRST_RETRY
+from perdure.apps.settings import Patience
 from perdure.apps.transport import Call, Reply
 from perdure.model.errors import StoreError
 from perdure.model.json import Json, decode
@@ -25,6 +26,7 @@ from tests.support.endpoint_world import (
 )
 from tests.support.remote_app import done, op, ops, reply, sha
 
+SILENCE, GRACE = Patience().silence, Patience().grace
 COMPLETED, FAILED, RUNNING = RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.RUNNING
 ERROR = {"name": "Error", "message": "boom", "stack": "at home"}
 
@@ -99,8 +101,8 @@ async def test_a_report_that_is_repeated_while_it_is_recorded_is_taken_once() ->
         run_id = await world.begin()
         await asyncio.gather(*(world.report(run_id, done("a", n)) for n in range(4)))
         value = (await world.steps(run_id))["a"].data
-        await asyncio.gather(*(world.report(run_id, complete({"n": n})) for n in range(4)))
-        assert (await world.output(run_id)) in [{"n": n} for n in range(4)]
+        await asyncio.gather(*(world.report(run_id, complete({"n": 1})) for _ in range(4)))
+        assert (await world.output(run_id)) == {"n": 1}
         assert (await world.steps(run_id))["a"].data == value
 
 
@@ -110,6 +112,48 @@ async def test_news_of_a_run_that_has_ended_is_refused() -> None:
         told = await world.report(run_id, done("late", 1), status=409)
         assert told["error"] == f"run {run_id} was completed, and takes no more"
         await world.post("/v1/checkpoint", world.body(run_id, done("late", 1)), 409)
+
+
+async def test_what_an_app_says_that_was_given_up_is_refused_unless_it_is_what_is_recorded() -> None:
+    # The request that was made again did the steps in the meantime, and came to other results.
+    script = Script(ops(done("b", "new")), ops(op("StepFailed", "c") | {"error": ERROR}), ended({"n": 2}))
+    async with endpoint_world(script) as world:
+        run_id = await world.begin(done("a", {"x": 1, "y": 2.0}))
+        await world.clock.advance(SILENCE)
+        assert (await world.run(run_id)).status == COMPLETED
+        await world.report(run_id, done("a", {"y": 2, "x": 1}))
+        await world.report(run_id, done("b", "new"))
+        await world.report(run_id, complete({"n": 2}))
+        for other in (done("a", 1), done("b", "old"), done("c", "old"), complete({"n": 1})):
+            await world.report(run_id, other, status=409)
+            await world.post("/v1/checkpoint", world.body(run_id, other), 409)
+
+
+async def test_a_result_that_a_run_in_residence_did_not_record_is_refused() -> None:
+    script = Script(ops(done("b", "new")), ops(sleep("nap", "5s")))
+    async with endpoint_world(script) as world:
+        run_id = await world.begin(done("a", 1))
+        await world.clock.advance(SILENCE)
+        await world.rest()
+        assert len(world.calls) == 2
+        await world.report(run_id, done("a", 1))
+        # The same result, but of another request, which may have streamed it as well.
+        for other in (done("a", 2), done("b", "old"), done("b", "new"), complete()):
+            await world.report(run_id, other, status=409)
+
+
+@pytest.mark.parametrize("encoded", ["a", "ä===", 5, None])
+async def test_a_result_that_is_not_encoded_as_it_says_is_refused(encoded: Json) -> None:
+    result = api_result("") | {"body_b64": encoded}
+    async with endpoint_world(Script(ended(result))) as world:
+        run_id = await world.begin(done("a", 1))
+        told = await world.report(run_id, complete(result), status=400)
+        assert "data.body_b64: must be base64" in told["error"]
+        await world.post("/v1/checkpoint", world.body(world.id(), complete(result)), 400)
+        await world.report(run_id, sleep("nap", "1s"))
+        await world.clock.advance(1)
+        run = await world.run(run_id)
+        assert run.status == FAILED and "body_b64" in decode(run.output or b"")["message"]
 
 
 async def test_a_cancelled_run_takes_no_more_of_its_app() -> None:
@@ -201,7 +245,8 @@ async def test_what_led_to_the_wait_may_be_told_again_but_nothing_else(span: str
         for _ in range(2):
             await world.report(run_id, sleep("nap", span))
         await world.post("/v1/checkpoint", world.body(run_id, sleep("nap", span)))
-        await world.report(run_id, done("a", 2))
+        await world.report(run_id, done("a", 1))
+        await world.report(run_id, done("a", 2), status=409)
         for news in (complete(), done("b", 1), sleep("other", "1s"), done("nap", 1)):
             told = await world.report(run_id, news, status=409)
             assert "no longer reported by the request that began it" in told["error"]
@@ -283,6 +328,29 @@ async def test_without_retries_a_step_fails_at_once() -> None:
         assert (await world.steps(run_id))["a"].status == StepStatus.FAILED
 
 
+async def test_an_app_that_says_so_goes_on_after_a_step_that_failed_for_good() -> None:
+    final = op("StepFailed", "a") | {"error": ERROR}
+    async with endpoint_world(Script(ops(done("d", 4)), ended())) as world:
+        run_id = world.id()
+        told = await world.post("/v1/checkpoint", world.body(run_id, final) | {"goes_on": True})
+        assert (told["data"]["goes_on"], told["data"]["silence"], told["data"]["grace"]) == (True, SILENCE, GRACE)
+        for step in (done("b", 2), op("StepFailed", "c") | {"error": ERROR}):
+            body = {"run_id": run_id, "steps": [step], "goes_on": True}
+            await world.post(f"/v1/checkpoint/{run_id}/steps", body)
+        assert (await world.run(run_id)).status == RUNNING and world.calls == []
+        await world.report(run_id, sleep("nap", "1s"))
+        await world.clock.advance(1)
+        assert (await world.run(run_id)).status == COMPLETED and len(world.calls) == 2
+        statuses = {name: step.status for name, step in (await world.steps(run_id)).items()}
+        assert [statuses[name] for name in "abcd"] == [StepStatus.FAILED, StepStatus.DONE] * 2
+    async with endpoint_world(Script(ended())) as world:
+        # The other apps of the protocol wait for the request to be made again.
+        answer = await world.post("/v1/checkpoint", world.body(world.id(), final))
+        assert "goes_on" not in answer["data"]
+        await world.rest()
+        assert len(world.calls) == 1
+
+
 async def test_a_step_that_failed_for_good_is_shown_to_the_function_at_once() -> None:
     async with endpoint_world(Script(ended())) as world:
         run_id = await world.begin(op("StepFailed", "a") | {"error": ERROR})
@@ -358,14 +426,31 @@ async def test_a_proxy_that_answers_in_the_app_s_place_is_tried_again_and_then_t
 async def test_an_app_that_goes_silent_is_asked_again() -> None:
     async with endpoint_world(Script(ended())) as world:
         run_id = await world.begin(done("a", 1))
-        await world.clock.advance(SILENCE / 1000 - 1)
+        await world.clock.advance(SILENCE - 1)
         await world.report(run_id, done("b", 1))
-        await world.clock.advance(SILENCE / 1000 - 1)
+        await world.clock.advance(SILENCE - 1)
         assert world.calls == []
         await world.clock.advance(1)
         assert len(world.calls) == 1
         assert (await world.run(run_id)).status == COMPLETED
         await world.report(run_id, done("c", 1), status=409)
+
+
+async def test_how_long_an_app_may_be_silent_is_an_option(tmp_path: Path) -> None:
+    async with endpoint_world(Script(ended()), tmp_path / "db", endpoint_silence=30.0) as world:
+        run_id = await world.begin(done("a", 1))
+        await world.clock.advance(29)
+        assert world.calls == []
+        await world.clock.advance(1)
+        assert (await world.run(run_id)).status == COMPLETED
+        await world.begin(done("a", 1))
+        clock = world.clock
+    async with endpoint_world(Script(ended()), tmp_path / "db", clock=clock, endpoint_grace=2.0) as world:
+        await world.rest()
+        await world.clock.advance(1)
+        assert world.calls == []
+        await world.clock.advance(1)
+        assert len(world.calls) == 1
 
 
 async def _lives(path: Path, *, late: bool, between: Callable[[EndpointWorld, str], Awaitable[None]]) -> None:
@@ -384,9 +469,9 @@ async def _lives(path: Path, *, late: bool, between: Callable[[EndpointWorld, st
 
 async def test_the_next_server_takes_the_reports_of_the_first_request(tmp_path: Path) -> None:
     async def app_goes_on(world: EndpointWorld, run_id: str) -> None:
-        await world.clock.advance(GRACE / 1000 - 1)
+        await world.clock.advance(GRACE - 1)
         await world.report(run_id, done("a", 2), done("b", 2))
-        await world.clock.advance(SILENCE / 1000 - 1)
+        await world.clock.advance(SILENCE - 1)
         await world.report(run_id, complete())
 
     await _lives(tmp_path / "p.db", late=False, between=app_goes_on)
@@ -395,7 +480,7 @@ async def test_the_next_server_takes_the_reports_of_the_first_request(tmp_path: 
 async def test_the_next_server_makes_the_request_again_if_it_hears_nothing(tmp_path: Path) -> None:
     async def app_is_gone(world: EndpointWorld, run_id: str) -> None:
         assert world.calls == []
-        await world.clock.advance(GRACE / 1000)
+        await world.clock.advance(GRACE)
 
     await _lives(tmp_path / "p.db", late=True, between=app_is_gone)
 

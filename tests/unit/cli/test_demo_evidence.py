@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from perdure.cli.demo.findings import Finding
-from perdure.cli.demo.orders.evidence import Followed, Kill, judge, order_of
 from perdure.cli.demo.ledger import Ledger
-from perdure.cli.demo.recorded import RecordedStep, Trace
+from perdure.cli.demo.orders.evidence import Followed, Kill, judge, order_of
 from perdure.cli.demo.orders.sending import Line
 from perdure.cli.demo.orders.timeline import draw
+from perdure.cli.demo.recorded import RecordedStep, Trace
 from perdure.model.json import Json
 
 EVENT = {"name": "shop/order.created", "data": {"order_id": "order-1", "items": [{"sku": "TEA", "qty": 1}]}}

@@ -96,7 +96,7 @@ def test_version() -> None:
         (("cancel", "A", "--if", "true"), "--if, --after and --before go with --function"),
         (("dev", "--host", "0.0.0.0"), "--host 0.0.0.0 lets other machines in"),
         (("dev", "--retry-interval", "0"), "Invalid value for '--retry-interval'"),
-        (("dev", "--db", "postgresql://x"), "--db postgresql://x: is not a file"),
+        (("dev", "--db", "mysql://x"), "--db mysql://x: is neither a file nor a URL of PostgreSQL"),
         (("gc",), "Missing option '--db'"),
         (("runs", "--url", "nowhere"), "base_url must begin with http:// or https://"),
     ],

@@ -73,7 +73,7 @@ def test_options_may_be_in_the_environment(served: list[Settings], monkeypatch: 
 def test_another_place_for_the_data_is_refused(served: list[Settings], option: str) -> None:
     result = CliRunner().invoke(main, ["start", *KEYS, option, "somewhere"])
     assert result.exit_code == 2
-    assert f"{option}: this version keeps its data in one SQLite file; name it with --db instead" in result.output
+    assert f"{option}: where data is kept is named with --db: a file, or a URL of PostgreSQL" in result.output
     assert served == []
 
 

@@ -19,6 +19,7 @@ from perdure.engine.turn import Decision, Read
 from perdure.engine.views import RunDetail
 from perdure.model.records import Job, Pause, Run, RunStatus, Step
 from perdure.testing import VirtualClock
+from tests.support.both_stores import Databases
 
 NEVER = Retention(completed=None, failed=None, events=None)
 
@@ -106,6 +107,8 @@ async def sound(node: Node) -> None:
 
 def crashed(db: Path) -> Path:
     """The database as a crash at this moment would leave it, for a second engine."""
+    if Databases.current is not None:
+        return Databases.current.crashed(db)
     copy = db.with_name(db.name + ".crashed")
     for suffix in ("", "-wal"):
         source = Path(f"{db}{suffix}")

@@ -106,6 +106,41 @@ async def test_a_slot_held_by_a_sleeping_run_survives_a_restart(tmp_path: Path) 
             await sound(engine)
 
 
+async def test_active_runs_take_turns_and_their_steps_need_not() -> None:
+    inside: list[str] = []
+    gates = {name: asyncio.Event() for name in ("a", "b", "c")}
+    app = App("t")
+
+    @app.function("f", trigger="go", concurrency=Concurrency(1, key="event.data.key", hold="active"))
+    async def f(ctx: Context) -> None:
+        name: str = ctx.event.data["name"]
+
+        async def work(part: str) -> None:
+            inside.append(f"{name}{part}")
+            await gates[name].wait()
+
+        await asyncio.gather(step.run("one", work, "1"), step.run("two", work, "2"))
+        await step.sleep("nap", "1h")
+        inside.append(f"{name}!")
+
+    clock = VirtualClock()
+    async with running(app, clock) as engine:
+        await engine.ingest([{"name": "go", "data": {"key": "k", "name": name}} for name in "ab"])
+        await engine.ingest([{"name": "go", "data": {"key": "other", "name": "c"}}])
+        await until(lambda: len(inside) == 4)
+        await turns()
+        assert sorted(inside) == ["a1", "a2", "c1", "c2"], "b waits, and a does two things at once"
+        gates["a"].set()
+        await until(lambda: "b2" in inside)
+        assert "a!" not in inside, "a rests, and holds nothing"
+        gates["b"].set()
+        gates["c"].set()
+        await engine.drain()
+        assert await statuses(engine) == ["COMPLETED"] * 3
+        assert await ask(engine, "slots_taken", "fn:t-f:0:k", "") == [(0,)]
+        await sound(engine)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("db", ["memory", "file"])
 async def test_limits_hold_and_all_get_through_under_everything_at_once(seed: int, db: str, tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ async def blobs(engine: Any) -> list[int]:
     return sorted(row[0] for row in connection.execute("SELECT length(data) FROM blob"))
 
 
+@pytest.mark.only_sqlite("it looks into the file")
 async def test_a_payload_over_32_kib_is_stored_once_however_often_it_is_used() -> None:
     app, clock = App("t"), VirtualClock()
     big, small = "x" * 50_000, "y" * 32_000
@@ -215,6 +216,7 @@ async def test_a_payload_over_32_kib_is_stored_once_however_often_it_is_used() -
         assert (await detail(engine, (await runs(engine))[0].id)).steps[0].data == f'"{big}"'.encode()
 
 
+@pytest.mark.only_sqlite("it looks into the file")
 async def test_retention_drops_a_large_payload_with_its_last_owner() -> None:
     app, clock = App("t"), VirtualClock()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from perdure import App, Context, embedded, step
 from perdure.model.records import RunStatus
 from perdure.testing import VirtualClock
@@ -59,6 +61,7 @@ async def test_an_abandoned_cancellation_still_interrupts(tmp_path: Path) -> Non
         assert await run.status() == RunStatus.CANCELLED
 
 
+@pytest.mark.only_sqlite("it breaks the file")
 async def test_an_abandoned_start_that_was_refused_starts_nothing(tmp_path: Path) -> None:
     """A decision that failed has no effects, even when nobody is there to hear that it failed."""
     app, ran = App("t"), 0

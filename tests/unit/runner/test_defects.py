@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from perdure import App, Context, Debounce, embedded, step
 from perdure.testing import VirtualClock
+from tests.support.both_stores import rows
 
 
 def shop(done: list[str]) -> App:
@@ -26,13 +26,6 @@ def shop(done: list[str]) -> App:
     return app
 
 
-def damage(path: Path, statement: str) -> None:
-    connection = sqlite3.connect(path)
-    with connection:
-        assert connection.execute(statement).rowcount == 1
-    connection.close()
-
-
 async def test_a_damaged_timer_holds_up_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     done: list[str] = []
     clock = VirtualClock()
@@ -40,7 +33,7 @@ async def test_a_damaged_timer_holds_up_no_other(tmp_path: Path, caplog: pytest.
     async with embedded(shop(done), db=path, clock=clock) as engine:
         await engine.ingest([{"name": "shop/many"}, {"name": "shop/one", "data": {"name": "Ada"}}])
         await engine.settle()
-    damage(path, "UPDATE job SET data = x'00' WHERE kind = 'debounce'")
+    rows(path, "UPDATE job SET data = CAST('!' AS blob) WHERE kind = 'debounce'")
     async with embedded(shop(done), db=path, clock=clock):
         await clock.advance("2h")
         assert done == ["Ada"]
@@ -57,7 +50,7 @@ async def test_a_damaged_run_holds_up_no_other(tmp_path: Path, caplog: pytest.Lo
         broken = (await engine.runs_of((await engine.send([{"name": "shop/one", "data": {"name": "Eve"}}]))[0]))[0]
         await engine.settle()
     event = f"SELECT event_id FROM run WHERE id = '{broken.run_id}'"
-    damage(path, f"UPDATE event SET body = x'7b' WHERE internal_id = ({event})")
+    rows(path, f"UPDATE event SET body = CAST('!' AS blob) WHERE internal_id = ({event})")
     async with embedded(shop(done), db=path, clock=clock):
         await clock.advance("2h")
         assert sorted(done) == ["Ada", "Bob"]

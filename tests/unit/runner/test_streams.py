@@ -12,6 +12,7 @@ import pytest
 from perdure import App, Context, NotFoundError, RunCancelledError, RunFailedError, step, stream
 from perdure.engine import retention, streams
 from perdure.engine.streams import GAP
+from perdure.model.ids import step_hash
 from perdure.model.streams import Entry, StreamEvent, StreamTooLargeError
 from perdure.node import Node
 from perdure.runner import tail
@@ -197,7 +198,7 @@ async def test_a_step_recorded_just_before_the_end_counts_when_the_run_goes_on(t
         await node.settle()
         step_id = (await step_named(node, run.run_id, "a")).id
         # As if it had died between the record and the commit.
-        await node.decider.commit(lambda: streams.append(run.run_id, [Entry("data", step_id, b"1")], 99, anew=False))
+        await node.decider.commit(lambda: streams.append(run.run_id, [Entry("data", step_id, b"1")], 999, anew=False))
         db = crashed(tmp_path / "db")
     clock = VirtualClock()
     async with running(app, clock, db) as node:
@@ -266,11 +267,102 @@ async def test_nothing_is_added_once_the_run_is_over() -> None:
         talk.say(1, None)
         heard = await all_of(run)
         with node.streams.teeing(run.run_id) as tee:
+            tee.over.set()
             await tee.add(Entry("data", None, b"2"))
             await node.streams._tails[run.run_id].settle()
         assert await all_of(run) == heard
         answer = await node.decider.commit(partial(streams.append, "unknown", [Entry("commit")], 9, anew=True))
         assert answer == streams.REFUSED
+
+
+async def test_what_an_app_says_too_early_counts_once_it_is_recorded() -> None:
+    app, gates, begun = App("t"), [asyncio.Event(), asyncio.Event()], asyncio.Event()
+
+    @app.function("talk", trigger="go")
+    async def talk(ctx: Context) -> None:
+        begun.set()
+        await step.run("a", gates[0].wait)
+        await step.run("b", gates[1].wait)
+
+    a, b = step_hash("a"), step_hash("b")
+    async with running(app) as node:
+        run = await node.trigger("t-talk")
+        await begun.wait()
+        with node.streams.following(run.run_id) as reader:
+            with node.streams.teeing(run.run_id, early=True) as tee:
+                await tee.add(Entry("data", a, b"1"))
+                await tee.add(Entry("commit", a))
+            assert shown(await some(reader, 1)) == [1]
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await some(reader, 1)
+            gates[0].set()
+            assert shown(await some(reader, 1)) == ["commit"]
+            # The first attempt dies before its result is recorded.
+            with node.streams.teeing(run.run_id, early=True) as tee:
+                await tee.add(Entry("data", b, b"2"))
+                await tee.add(Entry("commit", b))
+            with node.streams.teeing(run.run_id, early=True) as tee:
+                await tee.add(Entry("data", b, b"3"))
+                await tee.add(Entry("commit", b))
+                gates[1].set()
+                assert shown(await some(reader, 5)) == [2, "rollback", 3, "commit", "response"]
+        assert shown(await all_of(run)) == [1, "commit", 3, "commit", "response"]
+    assert node.streams._tails == {}
+
+
+RESPONSE = b'{"status":"succeeded","response":{"statusCode":201,"headers":{},"body":"late"}}'
+
+
+async def test_the_response_may_come_after_the_end_with_what_was_said_before_it() -> None:
+    talk = Talk()
+    async with running(talk.app) as node:
+        run = await node.trigger("t-talk")
+        with node.streams.teeing(run.run_id) as tee:
+            talk.say(1, None)
+            await run.result()
+            for entry in (Entry("data", None, b"2"), Entry("commit", "x"), Entry("response", None, RESPONSE)):
+                await tee.add(entry)
+            await node.streams._tails[run.run_id].settle()
+        heard = await all_of(run)
+        assert shown(heard)[:2] == [1, "commit"] and heard[-1].body == RESPONSE
+        assert 2 not in shown(heard)
+
+
+async def test_what_was_under_way_at_the_end_is_kept_and_a_cancelled_run_takes_nothing() -> None:
+    talk = Talk()
+    async with running(talk.app) as node:
+        run = await node.trigger("t-talk")
+        talk.say(1, None)
+        await run.result()
+        batch = [Entry("data", None, b"2"), Entry("response", None, RESPONSE)]
+        answer = await node.decider.commit(partial(streams.append, run.run_id, batch, 9999, anew=True))
+        assert not isinstance(answer, str)
+        assert (await all_of(run))[-1].body == RESPONSE
+        again = await node.decider.commit(partial(streams.append, run.run_id, batch, 9999, anew=True))
+        assert again == streams.REFUSED
+        other = await node.trigger("t-talk")
+        await node.cancel(other.run_id)
+        assert await node.decider.commit(partial(streams.append, other.run_id, batch, 9999, anew=True)) == "refused"
+
+
+async def test_events_that_say_nothing_count_too() -> None:
+    talk = Talk()
+    async with running(talk.app, max_stream_bytes=1000) as node:
+        run = await node.trigger("t-talk")
+        with node.streams.teeing(run.run_id) as tee:
+            with pytest.raises(StreamTooLargeError, match="1000 bytes"):
+                for _ in range(100):
+                    await tee.add(Entry("data", "s"))
+            for number in range(100):
+                await tee.add(Entry("commit", f"s{number}"))
+            # That of the step whose chunks were heard ends it, whatever there is room for.
+            await tee.add(Entry("rollback", "s"))
+            await node.streams._tails[run.run_id].settle()
+        rows = await ask(node, "chunks_after", run.run_id, 0, 99)
+        assert sum(count for _, count, _ in rows) == 16
+        talk.say(None)
+        await run.result()
 
 
 async def test_readers_end_when_the_node_stops() -> None:

@@ -122,6 +122,8 @@ def test_a_cancellation_ends_after_a_time_or_at_one() -> None:
             [Concurrency(3, hold="run"), Concurrency(4, "event.data.k", "account")],
         ),
         ({"fn": [{"limit": 3.0}]}, [Concurrency(3, hold="run")]),
+        ([{"limit": 1, "key": "event.data.k", "hold": "active"}], [Concurrency(1, "event.data.k", hold="active")]),
+        ([{"limit": 1, "hold": "something of a later version"}], [Concurrency(1)]),
     ],
 )
 def test_concurrency_comes_in_many_forms(given: Json, rules: list[Concurrency]) -> None:
@@ -339,6 +341,14 @@ def test_a_function_is_written_as_sdks_write_it() -> None:
         "concurrency": {"fn": [{"limit": 2}], "step": [{"limit": 5, "key": "event.data.k", "scope": "env"}]},
         "cancel": [{"event": "shop/cancelled", "if": "event.data.id == async.data.id", "timeout": "1m30s"}],
     }
+
+
+def test_a_rule_for_active_runs_is_one_of_steps_to_other_servers() -> None:
+    rule = Concurrency(1, "event.data.k", hold="active")
+    config = FunctionConfig("shop-fulfil", "shop", "Fulfil", (EventTrigger("shop/paid"),), concurrency=(rule,))
+    written = document_of(config, URL)["concurrency"]
+    assert written == [{"limit": 1, "key": "event.data.k", "hold": "active"}]
+    assert list(_read(concurrency=written).concurrency) == [rule]
 
 
 def test_a_registration_that_is_built_can_be_read() -> None:

@@ -117,6 +117,7 @@ COMPONENTS: dict[str, Json] = {
         {
             "perdure": TEXT, "python": TEXT, "runs": OBJECT, "jobs": OBJECT, "functions": NUMBER,
             "orphans": array(OBJECT), "leaked_slots": array(OBJECT), "unregistered": OBJECT, "paused": array(TEXT),
+            "agents": OBJECT,
         }
     ),
     "Run": record(

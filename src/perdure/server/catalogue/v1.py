@@ -60,6 +60,7 @@ _CANCELLATION = s.record(
 V1: tuple[Operation, ...] = (
     Operation(
         id="V1ListEvents", method="GET", path="/v1/events", tag="Events", read_only=True,
+        tool="list_events",
         summary="List events", about="Lists received events, the newest first.",
         parameters=(
             _LIMIT, _cursor("internal_id"), Parameter("name", s.TEXT, "Only events of this name."),
@@ -70,6 +71,7 @@ V1: tuple[Operation, ...] = (
     ),
     Operation(
         id="V1GetEvent", method="GET", path="/v1/events/{id}", tag="Events", read_only=True,
+        tool="get_event",
         summary="Get an event", about="Shows one event.",
         parameters=(_EVENT,), answer=s.v1_answer(s.ref("Event")), failures=(_INVALID, _NO_EVENT),
     ),
@@ -110,6 +112,7 @@ V1: tuple[Operation, ...] = (
     ),
     Operation(
         id="V1GetRunJobs", method="GET", path="/v1/runs/{id}/jobs", tag="Runs", read_only=True,
+        tool="list_run_jobs",
         summary="List the jobs of a run", about="Lists what of a run is queued, or due at a time: at most ten.",
         parameters=(_RUN,), answer=s.v1_answer(s.array(s.ref("Job"))), failures=(_INVALID, _NO_RUN),
     ),
@@ -149,6 +152,7 @@ V1: tuple[Operation, ...] = (
     ),
     Operation(
         id="V1SendSignal", method="POST", path="/v1/signals", tag="Signals",
+        tool="send_signal",
         summary="Send a signal", about="Sends a signal to the run that waits for it.",
         body=Body(s.record({"signal": s.NAME}, {"data": s.ANY})),
         answer=s.v1_answer(s.record({"run_id": s.ULID})),

@@ -89,7 +89,9 @@ async def publish_tee(backend: Backend, request: Request) -> Response:
     if not run_id:
         raise ApiError(400, "channel query parameter required")
     found = await _existing(backend, run_id)
-    with backend.streams.teeing(run_id) as tee:
+    # An app elsewhere tells of a step before the answer that has its result.
+    function = backend.catalogue.get(found.function_id)
+    with backend.streams.teeing(run_id, early=function is not None and function.config.url is not None) as tee:
         if found.over:
             tee.over.set()
         taking = asyncio.create_task(_take(backend, request, run_id, tee))

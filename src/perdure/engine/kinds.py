@@ -1,0 +1,16 @@
+"""Every kind of mutation: what a store has to know how to write."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from perdure.engine import mutations
+from perdure.engine.agents import mutations as of_agents
+from perdure.engine.mutations import Mutation
+
+KINDS: Final[tuple[type[Mutation], ...]] = tuple(
+    kind
+    for module in (mutations, of_agents)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, Mutation) and kind is not Mutation
+)
