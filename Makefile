@@ -101,18 +101,23 @@ bench-endpoints: venv ## measure durable endpoints beside the same handlers with
 	$(BIN)/python -m bench.endpoints $(BENCH_ARGS)
 
 .PHONY: bench-agents
-bench-agents: venv ## measure durable agents beside the bare loop
-	$(BIN)/python -m bench.agents $(BENCH_ARGS)
+bench-agents: venv $(BENCH_VENV)/.developed ## measure durable agents beside the bare loop, and pydantic-ai on DBOS
+	$(BIN)/python -m bench.agents --peer $(BENCH_VENV)/bin/python $(BENCH_ARGS)
 
 # The locks carry hashes and no addresses, so that any registry or mirror serves them.
 # --upgrade takes the newest versions that pyproject.toml admits.
 .PHONY: lock
-lock: ## resolve requirements.lock and bench/requirements.lock again (needs uv and npm)
+lock: ## resolve all locks again: requirements.lock, bench's and deploy's (needs uv and npm)
 	@command -v uv >/dev/null || { echo "make lock needs uv (pip install uv)"; exit 1; }
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    --all-extras --group dev --output-file requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    --group bench --output-file bench/requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements.lock \
+	    --all-extras --output-file deploy/requirements.lock pyproject.toml
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+	    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements.lock \
+	    --output-file deploy/build.lock -
 	rm -f bench/package-lock.json tests/interop/sdk/package-lock.json tests/support/chromium/package-lock.json
 	for folder in bench tests/interop/sdk tests/support/chromium; do \
 	    npm install --prefix $$folder --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \

@@ -36,6 +36,7 @@ _SIDE_BY_SIDE = [
     Plan(Subject("perdure-asyncio", "perdure", "perdure, asyncio", "asyncio"), _FAST, _QUICK_FAST),
     Plan(Subject("skeleton", "skeleton", "skeleton: the same commits, no engine"), _FAST, _QUICK_FAST),
     Plan(Subject("restate", "restate", "Restate"), _FAST, _QUICK_FAST),
+    Plan(Subject("perdure-postgres", "perdure", "perdure, PostgreSQL 18", "postgres"), _FAST, _QUICK_FAST),
     Plan(Subject("dbos-postgres", "dbos", "DBOS, PostgreSQL 18", "postgres"), _SLOW, _QUICK_SLOW),
     Plan(Subject("dbos-sqlite", "dbos", "DBOS, SQLite", "sqlite"), _SLOW, _QUICK_SLOW),
 ]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 from bench import machine, report
@@ -129,12 +131,25 @@ async def _measured(folder: Path) -> Figures:
         return figures + await _at_once(durable)
 
 
+def _peer(python: str, folder: Path) -> Figures:
+    """pydantic-ai with DBOS, in an environment of its own."""
+    command = [python, str(Path(__file__).with_name("agents_peer.py")), str(folder), "100"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=folder)
+    found = msgspec.json.decode(done.stdout.splitlines()[-1], type=dict[str, list[float]])
+    with_engine, without = (statistics.median(found[name]) for name in ("durable", "bare"))
+    detail = f"{with_engine:.1f} ms beside {without:.1f} ms of pydantic-ai alone"
+    return [("the same chat on pydantic-ai with DBOS (SQLite) adds, p50", f"{with_engine - without:.1f} ms", detail)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser("bench.agents", description="Measures durable agents beside their bare loop.")
     parser.add_argument("--directory", type=Path, help="where the database goes (default: the temporary directory)")
-    directory = parser.parse_args().directory
+    parser.add_argument("--peer", help="a Python that has pydantic-ai-slim and dbos, to measure them beside it")
+    arguments = parser.parse_args()
+    directory = arguments.directory
     with tempfile.TemporaryDirectory(prefix="perdure-bench-", dir=directory) as folder:
         figures = uvloop.run(_measured(Path(folder)))
+        figures += _peer(arguments.peer, Path(folder)) if arguments.peer else []
     print(report.machine(machine.describe(directory)) + "\n")
     print(table(["", "", ""], [list(row) for row in figures]))
 

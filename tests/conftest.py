@@ -43,7 +43,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def postgres_server() -> Generator[PostgresServer]:
     """A PostgreSQL server, started when the first test asks for it."""
-    server = PostgresServer()
+    server = PostgresServer(int(os.environ.get("PERDURE_TEST_POSTGRES", "18")))
     try:
         server.start()
         yield server

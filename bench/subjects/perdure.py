@@ -1,11 +1,11 @@
-"""perdure embedded on a SQLite file: the three-step function, in the variants "uvloop" and "asyncio"."""
+"""perdure embedded: the three-step function on a SQLite file, as "uvloop" and "asyncio", and on "postgres"."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from bench import load, loops
+from bench import load, loops, postgres
 from bench.meter import Meter
 from bench.subject import Measured, Task, serve
 from perdure import App, Context, Node, embedded, step
@@ -34,10 +34,19 @@ def trigger_of(node: Node) -> load.Trigger:
     return trigger
 
 
-async def _measure(task: Task) -> Measured:
-    async with embedded(app, db=Path(task.directory) / "perdure.db") as node:
+async def _measure(task: Task, db: str | Path) -> Measured:
+    async with embedded(app, db=db) as node:
         return await load.measure(task, trigger_of(node), Meter(os.getpid()))
 
 
+def _on(task: Task) -> Measured:
+    directory = Path(task.directory)
+    if task.variant != "postgres":
+        return loops.run(_measure(task, directory / "perdure.db"), task.variant)
+    with postgres.server(directory / "postgres") as (url, _):
+        # PostgreSQL is a child of this process, so the meter covers it.
+        return loops.run(_measure(task, url), "uvloop")
+
+
 if __name__ == "__main__":
-    serve(lambda task: loops.run(_measure(task), task.variant))
+    serve(_on)

@@ -27,6 +27,7 @@ from perdure.engine.retention import Retention
 from perdure.model.config import FunctionConfig
 from perdure.model.errors import ConfigError, StoreError
 from perdure.model.ids import UlidFactory
+from perdure.model.json import Json
 from perdure.model.keys import Keys
 from perdure.model.records import AppRow, FunctionRow
 from perdure.model.streams import MAX_STREAM_BYTES
@@ -124,6 +125,8 @@ class Node(Operations):
             await self.decider.decide(intake.unblock, remote)
             for app in self.apps:
                 await self.register(app)
+            if not self.store.exclusive:
+                self._known = await self._stored()
             await self.runner.start()
         except BaseException:
             await self.store.close()
@@ -140,13 +143,17 @@ class Node(Operations):
     async def _apps_changed(self) -> None:
         """Another node has registered functions, paused them, or synced apps."""
         async with self._registering:
-            stored = (await self.view(reads.functions), await self.view(reads.apps))
+            stored = await self._stored()
             if stored == self._known:
                 return
             self._known = stored
             self.decider.catalogue = Catalogue(await self._stored_functions())
             await self.registry.load()
             self._availability.load()
+
+    async def _stored(self) -> tuple[list[FunctionRow], list[AppRow]]:
+        """What is registered, as it was when this node last looked."""
+        return await self.view(reads.functions), await self.view(reads.apps)
 
     def _is_reachable(self, config: FunctionConfig) -> bool:
         """Whether a function of another server's app can be called now; one of a worker needs the worker."""
@@ -225,6 +232,11 @@ class Node(Operations):
         async with self._registering:
             functions = await self.decider.decide(intake.register, app_id, configs)
             self.decider.catalogue = Catalogue(functions)
+
+    @property
+    def agents(self) -> dict[str, Json]:
+        """The agents of the apps, by id, each with its app."""
+        return {id: (agent, app) for app in reversed(self.apps) for id, agent in app.agents.items()}
 
     @property
     def streams(self) -> Streams:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 GROUPS: dict[str, list[str]] = PYPROJECT["dependency-groups"]
-LOCKS = ["requirements.lock", "bench/requirements.lock"]
+LOCKS = ["requirements.lock", "bench/requirements.lock", "deploy/requirements.lock", "deploy/build.lock"]
 NPM_LOCKS = [
     "bench/package-lock.json",
     "tests/interop/sdk/package-lock.json",
@@ -34,8 +34,10 @@ def declared(lock: str) -> list[str]:
     """The requirements in pyproject.toml that the lock must satisfy."""
     if lock == "bench/requirements.lock":
         return [*PROJECT["dependencies"], *GROUPS["bench"]]
+    if lock == "deploy/build.lock":
+        return [*PYPROJECT["build-system"]["requires"]]
     extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
-    return [*PROJECT["dependencies"], *extras, *GROUPS["dev"]]
+    return [*PROJECT["dependencies"], *extras, *([] if lock.startswith("deploy/") else GROUPS["dev"])]
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -59,6 +61,12 @@ def test_a_lock_names_no_address_and_no_path(lock: str) -> None:
 def test_every_pin_has_a_hash(lock: str) -> None:
     entries = re.split(r"^(?=[A-Za-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE)
     assert [entry.splitlines()[0] for entry in entries if "==" in entry and "--hash=sha256:" not in entry] == []
+
+
+def test_what_is_deployed_is_what_was_tested_and_no_more() -> None:
+    tested, deployed = pinned("requirements.lock"), pinned("deploy/requirements.lock") | pinned("deploy/build.lock")
+    assert {name: version for name, version in deployed.items() if tested.get(name) != version} == {}
+    assert not pinned("deploy/requirements.lock").keys() & {"pytest", "hypothesis", "mypy", "ruff", "inngest", "fastapi"}
 
 
 def test_every_npm_package_of_the_bench_has_an_integrity_hash() -> None:

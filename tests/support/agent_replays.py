@@ -106,7 +106,7 @@ class MemoJournal:
         async def put(_: StepScope) -> None:
             self.push(announce())
 
-        await self.step(f"ask:{question.tool_call_id}@{question.round}", put)
+        await self.step(f"ask:{question.place}", put)
         return Decision(True, data={"n": 1} if question.kind == "suspension" else None)
 
     async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:

@@ -31,11 +31,7 @@ ON_BOTH: Final = (
     "tests/unit/store/test_retention.py",
     "tests/unit/test_embedding.py",
     "tests/wire/test_endpoint",
-    "tests/wire/test_events.py",
-    "tests/wire/test_operations.py",
     "tests/wire/test_replays.py",
-    "tests/wire/test_rest_v1.py",
-    "tests/wire/test_rest_v2.py",
     "tests/wire/test_stream",
 )
 _ONLY: Final = os.environ.get("PERDURE_TEST_STORE")

@@ -77,6 +77,10 @@ class DevServer:
         self.send_signal(number)
         return self._process.wait(_PATIENCE)
 
+    def wait(self) -> int:
+        """Waits until it has ended; returns its exit code."""
+        return self._process.wait(_PATIENCE)
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:

@@ -147,11 +147,11 @@ class FakeServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.path_qs, dict(request.headers)))
+        if self.accepts not in (None, request.headers.get("Authorization")):
+            return web.Response(text="Authentication failed", status=401)
         if request.path == "/v1/realtime/publish/tee":
             return await self._take_stream(request)
         body: Json = await request.json() if request.can_read_body else None
-        if self.accepts not in (None, request.headers.get("Authorization")):
-            return web.Response(text="Authentication failed", status=401)
         match request.path.strip("/").split("/"):
             case ["fn", "register"]:
                 self.registered.append(body)

@@ -33,7 +33,8 @@ class PostgresServer:
     """A server with its data in a directory of its own. `version` is 16 or 18, as the wheel has them."""
 
     def __init__(self, version: int = 18, *, settings: tuple[str, ...] = FAST) -> None:
-        self._binaries = _binaries(version)
+        self.binaries = _binaries(version)
+        """The folder of PostgreSQL's programs."""
         self._settings = settings
         self._user = "nobody" if os.geteuid() == 0 else None
         self.directory = Path(tempfile.mkdtemp(prefix="perdure-pg-"))
@@ -53,7 +54,7 @@ class PostgresServer:
     def start(self) -> None:
         """Starts it, or starts it again, on the port that it has; returns once it answers."""
         settings = ("listen_addresses=127.0.0.1", f"port={self.port}", *self._settings)
-        command = [str(self._binaries / "postgres"), "-D", "data", "-k", str(self.directory)]
+        command = [str(self.binaries / "postgres"), "-D", "data", "-k", str(self.directory)]
         self._process = subprocess.Popen(
             [*command, *(word for setting in settings for word in ("-c", setting))],
             cwd=self.directory,
@@ -108,7 +109,7 @@ class PostgresServer:
             session.execute(sql)
 
     def _call(self, program: str, *arguments: str) -> None:
-        command = [str(self._binaries / program), *arguments]
+        command = [str(self.binaries / program), *arguments]
         subprocess.run(command, cwd=self.directory, user=self._user, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from perdure.agents.background import Background, BackgroundConfig
 from perdure.agents.chunks import Chunk
 from perdure.agents.context import ToolContext
 from perdure.agents.durable import DurableRun
+from perdure.agents.durable.tasks import EngineBook
 from perdure.agents.errors import ConflictError, GoneError, InvalidOptionError, RunNotFoundError
 from perdure.agents.memory import Memory
 from perdure.agents.messages import ToolPart
+from perdure.agents.storage import Task
 from perdure.agents.tools import Tool, tool
+from perdure.engine.agents.records import TaskStatus
+from perdure.model.errors import RunFailedError
 from perdure.model.json import Json
 from perdure.testing import ScriptedModel
 from tests.support.agent_world import ENGINES, AgentWorld, agent_world, kinds, read
@@ -139,6 +144,43 @@ async def test_until_idle_the_same_run_goes_on(lab: tuple[Lab, AgentWorld]) -> N
     assert [message.role for message in kept] == ["user", "assistant", "assistant", "assistant"]
 
 
+async def test_a_reader_may_come_at_any_place(lab: tuple[Lab, AgentWorld]) -> None:
+    made, world = lab
+    run = await world.agent.stream(CALL, until_idle=True)
+    said = await read_and_let_go(run, made.gate)
+    whole = [dict(item) for item in said]
+    first = [item.type for item in said].index("finish")
+    for place in (0, first - 1, first, first + 1, first + 4, len(said) - 2):
+        again = await world.agent.observe(run.run_id, offset=said[place].index)
+        assert [dict(item) for item in await read(again)] == whole[place + 1 :]
+        assert (await again.output.result()).text == await run.output.text
+    settled = await world.agent.observe(run.run_id, view="settled")
+    assert [dict(item) for item in await read(settled)] == whole
+
+
+async def test_a_run_that_waits_for_its_tasks_can_be_aborted(lab: tuple[Lab, AgentWorld]) -> None:
+    made, world = lab
+    run = await world.agent.stream(CALL, until_idle=True)
+    said: list[Chunk] = []
+    async for item in run.full_stream:
+        said.append(item)
+        if item.type == "finish" and item.payload.get("backgroundTaskPending"):
+            assert await world.agent.abort(run.run_id)
+    assert kinds(said)[-2:] == ["abort", "finish"]
+    made.gate.set()
+    task_id = of(said, TASK + "started")[0]["taskId"]
+    assert [item.type async for item in world.agent.stream_background_task(task_id)][-1] == TASK + "completed"
+
+
+async def test_a_long_run_id_has_tasks_too(lab: tuple[Lab, AgentWorld]) -> None:
+    made, world = lab
+    made.gate.set()
+    said = await read(await world.agent.stream(CALL, run_id="r" * 200))
+    task_id = of(said, TASK + "started")[0]["taskId"]
+    assert len(task_id) == 37
+    assert [item.type async for item in world.agent.stream_background_task(task_id)][-1] == TASK + "completed"
+
+
 async def test_several_tasks_and_a_failure(lab: tuple[Lab, AgentWorld]) -> None:
     made, world = lab
     calls = '!tools research {"topic": "a"} | research {"topic": "nothing"} | research {"topic": "b"}'
@@ -246,8 +288,49 @@ async def test_at_most_five_tasks_of_an_agent_go_on_at_once(tmp_path: Path) -> N
                         await asyncio.sleep(0.01)
                 await asyncio.sleep(0.1)
                 assert len(made.begun) == 5
+                tasks = (await world.agent.list_background_tasks()).items
+                assert Counter(task.status for task in tasks) == {"running": 5, "pending": 2}
                 made.gate.set()
         assert len(of(said, TASK + "completed")) == 7
+
+
+async def test_an_event_alone_starts_no_task(tmp_path: Path) -> None:
+    made = Lab()
+    async with agent_world("local", tmp_path, made.agent) as world:
+        run = await world.agent.stream(CALL)
+        said = await read(run)
+        task_id = of(said, TASK + "started")[0]["taskId"]
+        work: dict[str, Json] = {
+            **{"taskId": task_id, "agentId": "lab", "toolName": "research", "toolCallId": "call_1", "messageId": ""},
+            **{"args": {"topic": "sun"}, "timeout": 1000, "retries": 0, "input": {}, "appId": "office"},
+        }
+        while not made.begun:
+            await asyncio.sleep(0.005)
+        for forged in (work, {**work, "taskId": "task-other"}, {**work, "args": {"topic": "gold"}}):
+            other = await world.node.trigger("office-agent-tasks", forged)
+            with pytest.raises(RunFailedError, match="background task"):
+                await other.result()
+        await asyncio.sleep(0.1)
+        assert made.begun == ["sun"]
+        assert (await world.agent.get_background_task(task_id)).status == "running"
+        made.gate.set()
+        assert [item.type async for item in world.agent.stream_background_task(task_id)][-1] == TASK + "completed"
+
+
+async def test_a_task_whose_run_fails_for_good_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Lab()
+    made.gate.set()
+    noted = EngineBook.note
+
+    async def note(self: EngineBook, task_id: str, status: TaskStatus, **more: Json) -> Task:
+        if status == "completed":
+            raise OSError("disk full")
+        return await noted(self, task_id, status, **more)
+
+    monkeypatch.setattr(EngineBook, "note", note)
+    async with agent_world("local", tmp_path, made.agent) as world:
+        said = await read(await world.agent.stream(CALL, until_idle=True))
+        assert of(said, TASK + "failed")[0]["error"]["message"] == "disk full"
 
 
 async def test_an_agent_that_says_so_has_no_tasks(tmp_path: Path) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sqlite3
-from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from perdure import App, embedded
+from perdure import App, Priority, Throttle
 from perdure.agents.agent import Agent
-from perdure.agents.chunks import Chunk
 from perdure.agents.durable import (
     AgentRuns,
     DurableAgent,
-    DurableRun,
     create_durable_agent,
     create_evented_agent,
     create_inngest_agent,
@@ -24,18 +21,14 @@ from perdure.agents.durable import (
     is_evented_agent,
     is_inngest_agent,
 )
-from perdure.agents.durable.base import DurableSettings
-from perdure.agents.durable.log import ROLLBACK
 from perdure.agents.durable.reading import new_ids
-from perdure.agents.errors import ConflictError, GoneError, RunNotFoundError
+from perdure.agents.errors import ConflictError, GoneError, InvalidOptionError, RunNotFoundError
 from perdure.agents.signals import parse_signal
 from perdure.agents.tools import tool
-from perdure.model.errors import ConfigError, StoreLockedError
+from perdure.model.errors import ConfigError
 from perdure.model.json import Json
-from perdure.store.sqlite import writer
 from perdure.testing import EngineFactory, ScriptedModel
-from perdure.testing.script import Break, Piece, Text, ToolCall
-from tests.support.agent_world import agent_world, kinds, read, text_of
+from tests.support.agent_world import agent_world, read, text_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -43,7 +36,7 @@ SAFE_TO_FORWARD = frozenset(
     {
         *("check_request_context", "get_default_options", "get_description", "get_instructions", "get_memory"),
         *("get_model", "list_agents", "list_input_processors", "list_output_processors", "list_scorers"),
-        *("list_tools", "list_workflows", "policy"),
+        *("list_tools", "list_workflows", "policy", "tools_named"),
     }
 )
 """What an agent tells of itself: the same whether its runs survive or not."""
@@ -122,77 +115,6 @@ async def test_nothing_depends_on_plug_ins(tmp_path: Path) -> None:
     assert set(liar.told) == {f"agent.stream.{run.run_id}"}
 
 
-async def test_the_live_view_tells_what_was_taken_back(tmp_path: Path) -> None:
-    turns: list[list[Piece]] = [[Text("partial answer"), Break()], [Text("full answer")]]
-    async with agent_world("local", tmp_path, adder(ScriptedModel(turns))) as world:
-        run = await world.agent.stream("Hello")
-        await read(run)
-        live = await read(await world.agent.observe(run.run_id, view="live"))
-        assert text_of(live) == "partial answerfull answer" and ROLLBACK in kinds(live)
-        assert (await (await world.agent.observe(run.run_id, view="live")).output.result()).text == "full answer"
-        committed = await read(await world.agent.observe(run.run_id))
-        assert text_of(committed) == "full answer"
-        # Whoever had read of the first attempt is told that it is taken back.
-        seen = next(said for said in live if said.type == "text-delta")
-        rest = await read(await world.agent.observe(run.run_id, offset=seen.index))
-        assert rest[0].type == ROLLBACK and rest[0].payload["fromIndex"] == live[0].index
-        assert text_of(rest) == "full answer"
-
-
-async def test_a_thousand_chunks_are_told_to_many_readers_the_slow_one_included(tmp_path: Path) -> None:
-    model = ScriptedModel([[Text(" ".join(f"w{n}" for n in range(1000)))]])
-    async with agent_world("local", tmp_path, adder(model)) as world:
-        run = await world.agent.stream("Talk")
-        slow = await world.agent.observe(run.run_id)
-        words: list[str] = []
-        async for said in slow.full_stream:
-            if len(words) < 20:
-                await asyncio.sleep(0.005)
-            if said.type == "text-delta":
-                words.append(said.payload["text"])
-        others = [await world.agent.observe(run.run_id) for _ in range(5)]
-        quick = await asyncio.gather(*map(read, others))
-        assert len(words) == 1000
-        assert {text_of(chunks) for chunks in quick} == {"".join(words)} == {text_of(await read(run))}
-
-
-async def test_what_a_turn_writes_does_not_grow_with_the_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = "x" * 2048
-    commits: list[int] = []
-    real = writer.commit
-
-    def counted(*args: Json) -> Json:
-        commits[-1] += 1
-        return real(*args)
-
-    @tool
-    async def look(n: int) -> str:
-        """Looks something up."""
-        commits.append(0)
-        return content
-
-    monkeypatch.setattr(writer, "commit", counted)
-    turns: list[list[Piece]] = [[ToolCall("look", {"n": n}, id=f"c{n}")] for n in range(10)]
-    agent = Agent("seeker", model=ScriptedModel([*turns, [Text("done")]]), tools=[look], instructions=content)
-    app = App("office")
-    durable = create_durable_agent(agent=agent, app=app, max_steps=20)
-    commits.append(0)
-    async with embedded(app, db=tmp_path / "office.db"):
-        run = await durable.stream("Seek")
-        assert (await run.output.result()).text == "done"
-        engine_run = (await durable.get_run(run.run_id)).engine_run_id
-    # From one tool call to the next there is one turn.
-    assert max(commits[1:-1]) <= 6
-    with closing(sqlite3.connect(tmp_path / "office.db")) as connection:
-        steps = connection.execute("SELECT name, length(data) FROM step WHERE run_id = ?", (engine_run,)).fetchall()
-        said = connection.execute("SELECT sum(length(body)) FROM chunk WHERE run_id = ?", (engine_run,)).fetchone()[0]
-    sizes = dict(steps)
-    assert set(sizes) == {f"llm:{n}" for n in range(11)} | {f"tool:c{n}" for n in range(10)}
-    journal = sum(sizes.values()) + said
-    assert journal <= 10 * (12 * 1024 + 2 * len(content))
-    assert sizes["llm:9"] - sizes["llm:1"] < 200
-
-
 async def test_a_prepared_run_of_another_agent_is_refused(tmp_path: Path) -> None:
     async with agent_world("local", tmp_path, adder()) as world:
         prepared = await world.agent.prepare("Hello")
@@ -236,116 +158,6 @@ async def test_a_run_begun_by_an_event_from_elsewhere_is_known(tmp_path: Path) -
         assert text_of(await read(await world.agent.observe("r-9"))) == "Echo: Hello"
 
 
-async def test_a_log_is_compacted_and_its_places_stay(tmp_path: Path) -> None:
-    turns: list[list[Piece]] = [
-        [Text("partial answer"), Break()],
-        [Text(" ".join("abcdefgh")), ToolCall("add", {"a": 1, "b": 2}, id="c1")],
-        [Text("well done")],
-    ]
-    async with agent_world("local", tmp_path, adder(ScriptedModel(turns)), compact_after=None) as world:
-        run = await world.agent.stream("Hello")
-        await read(run)
-        await world.status(run)
-        before = await read(await world.agent.observe(run.run_id))
-        result = await (await world.agent.observe(run.run_id)).output.result()
-        async with asyncio.timeout(5):
-            # The run of the engine ends just after.
-            while (gone := await world.agent.compact(run.run_id)) == 0:
-                await asyncio.sleep(0.005)
-        assert gone > 10
-        assert await world.agent.compact(run.run_id) == 0
-        after = await read(await world.agent.observe(run.run_id))
-        assert text_of(after) == text_of(before)
-        assert kinds(after) == kinds(before) and len(after) < len(before)
-        assert {said.index for said in after} < {said.index for said in before}
-        assert (await (await world.agent.observe(run.run_id)).output.result()).messages == result.messages
-        for place, said in enumerate(after[:-1], 1):
-            rest = await read(await world.agent.observe(run.run_id, offset=said.index))
-            assert [found.index for found in rest] == [found.index for found in after[place:]]
-        assert ROLLBACK not in kinds(await read(await world.agent.observe(run.run_id, view="live")))
-        deltas = [said.index for said in before if said.type == "text-delta"]
-        late = await world.agent.observe(run.run_id, offset=deltas[2])
-        with pytest.raises(GoneError, match=f"offset={deltas[0] - 1}"):
-            await read(late)
-
-
-async def test_a_log_is_compacted_by_itself(tmp_path: Path) -> None:
-    async with agent_world("local", tmp_path, adder(), compact_after=0.01) as world:
-        run = await world.agent.stream("Hello there, you")
-        before = await read(run)
-        async with asyncio.timeout(5):
-            while len(await read(await world.agent.observe(run.run_id, view="settled"))) == len(before):
-                await asyncio.sleep(0.02)
-
-
-async def test_who_has_lost_its_lease_records_and_says_nothing(tmp_path: Path) -> None:
-    """A worker that was given up goes on to the end of its tool: another one has the run by then."""
-    begun, go = asyncio.Event(), asyncio.Event()
-    done: list[int] = []
-
-    @tool
-    async def pay(cents: int) -> int:
-        """Pays."""
-        begun.set()
-        await go.wait()
-        done.append(cents)
-        return cents
-
-    async def life(run_id: str, *, loses: bool) -> list[Chunk]:
-        app = App("office")
-        durable = create_durable_agent(agent=Agent("payer", model=ScriptedModel(), tools=[pay]), app=app)
-        async with embedded(app, db=tmp_path / "office.db", shutdown_timeout=0.5):
-            run = await durable.stream('!tool pay {"cents": 5}', run_id=run_id)
-            if not loses:
-                go.set()
-                return await read(run)
-            heard: list[Chunk] = []
-            reading = asyncio.create_task(_collect(run, heard))
-            await begun.wait()
-            engine_run = (await durable.get_run(run_id)).engine_run_id
-            with closing(sqlite3.connect(tmp_path / "office.db", isolation_level=None)) as thief:
-                changed = thief.execute("UPDATE job SET node = 'other', token = token + 1 WHERE id = ?", (engine_run,))
-                assert changed.rowcount == 1
-            go.set()
-            await asyncio.sleep(0.2)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            return heard
-
-    first = await life("r-1", loses=True)
-    assert done == [5]
-    assert first[-1].type in ("tool-call", "tool-result", ROLLBACK) and "finish" not in kinds(first)
-    whole = await life("r-1", loses=False)
-    # It was never recorded, so it is done by whoever has the run now; the stream has it once.
-    assert done == [5, 5]
-    # Whoever came before it was taken back is told so.
-    assert [kind for kind in kinds(whole) if kind in ("tool-result", ROLLBACK)] in (
-        ["tool-result"],
-        ["tool-result", ROLLBACK, "tool-result"],
-    )
-    async with agent_world("local", tmp_path, adder()) as world:
-        payer = create_durable_agent(agent=Agent("payer", model=ScriptedModel(), tools=[pay]), app=App("spare"))
-        payer._settings = DurableSettings(keep_for=None, engine=world.agent.engine)
-        settled = await read(await payer.observe("r-1"))
-    undisturbed = await life("r-2", loses=False)
-    assert kinds(settled) == kinds(undisturbed)
-
-
-async def _collect(run: DurableRun, heard: list[Chunk]) -> None:
-    async for said in run.full_stream:
-        heard.append(said)
-
-
-async def test_a_second_process_does_not_get_the_file(tmp_path: Path) -> None:
-    async with agent_world("local", tmp_path, adder()) as world:
-        other = App("office")
-        rival = create_durable_agent(agent=adder(), app=other)
-        with pytest.raises(StoreLockedError):
-            async with embedded(other, db=tmp_path / "office.db"):
-                await rival.stream("Hello")
-        assert text_of(await read(await world.agent.stream("Hello"))) == "Echo: Hello"
-
-
 async def test_a_month_without_an_answer_passes_in_no_time(perdure_engine: EngineFactory) -> None:
     @tool(requires_approval=True, approval_timeout="30d")
     def refund(cents: int) -> int:
@@ -362,3 +174,42 @@ async def test_a_month_without_an_answer_passes_in_no_time(perdure_engine: Engin
     assert result.finish_reason == "stop" and result.tool_results == []
     with pytest.raises(GoneError):
         await durable.approve_tool_call(run.run_id, "call_1")
+
+
+async def test_lists_of_runs_are_filtered_and_paged(tmp_path: Path) -> None:
+    @tool(requires_approval=True)
+    def refund(cents: int) -> int:
+        """Pays back."""
+        return cents
+
+    agent = Agent("desk", model=ScriptedModel(), tools=[refund])
+    async with agent_world("local", tmp_path, agent) as world:
+        for n in range(5):
+            memory = {"thread": f"t{n % 2}", "resource": "u"}
+            run = await world.agent.stream('!tool refund {"cents": 1}', run_id=f"r{n}", memory=memory)
+            await run.output.result()
+        page = await world.agent.list_suspended_runs(page=1, per_page=2)
+        assert ([found.run_id for found in page.items], page.total, page.has_more) == (["r2", "r1"], 5, True)
+        assert [found.run_id for found in (await world.agent.list_suspended_runs(thread_id="t1")).items] == ["r3", "r1"]
+        assert not (await world.agent.list_suspended_runs(resource_id="nobody")).items
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        assert not (await world.agent.list_suspended_runs(from_date=tomorrow)).items
+        assert (await world.agent.list_suspended_runs(to_date=tomorrow)).total == 5
+        with pytest.raises(InvalidOptionError, match="from_date"):
+            await world.agent.list_suspended_runs(from_date=datetime(2026, 1, 1))
+        (question,) = await world.agent.open_questions("r0")
+        assert (question.tool_name, question.args, question.requires_approval) == ("refund", {"cents": 1}, True)
+        # One that ends behind the agent's back is not listed any more.
+        engine_run = (await world.agent.get_run("r4")).engine_run_id
+        assert engine_run is not None
+        await world.node.cancel(engine_run)
+        assert [found.run_id for found in (await world.agent.list_active_runs(per_page=2)).items] == ["r3", "r2"]
+        ended = await world.agent.get_run("r4")
+        assert ended.status == "aborted" and ended.expires_at is not None
+
+
+def test_the_options_of_functions_are_those_of_the_agents_function() -> None:
+    app = App("office")
+    create_durable_agent(agent=adder(), app=app, retries=2, priority="100", throttle=Throttle(5, "1m"))
+    config = app.functions["office-agent-adder"].config
+    assert (config.retries, config.throttle, config.priority) == (2, Throttle(5, "1m"), Priority("100"))

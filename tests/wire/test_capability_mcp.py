@@ -79,6 +79,8 @@ async def test_each_adapter_is_served_for_itself_too() -> None:
 async def test_schemas_and_hints_follow_the_document() -> None:
     async with client("events-api.yaml", "workflow.yaml", upstream=FakeUpstream(lambda request: {})) as http:
         tools = {each["name"]: each for each in (await Rpc(http).result("tools/list"))["tools"]}
+        skills = (await Rpc(http).result("skills/list"))["skills"]
+        assert [each["frontmatter"]["name"] for each in skills] == ["events-api", "durable-workflow"]
     send = tools["sendevents"]
     assert send["inputSchema"]["required"] == ["eventKey"]
     assert set(send["inputSchema"]["properties"]) == {"eventKey", "x-inngest-env", "body"}
@@ -138,6 +140,10 @@ async def test_flows_mocks_resources_and_prompts() -> None:
         (content,) = (await rpc.result("resources/read", uri="ship://7"))["contents"]
         assert '"imo_number":7' in content["text"]
         assert (await rpc.error("resources/read", uri="ship://8"))["code"] == -32602
+        (skill,) = (await rpc.result("skills/list"))["skills"]
+        assert (skill["uri"], skill["frontmatter"]["license"]) == ("skill://fleet-ops/SKILL.md", "Apache-2.0")
+        (manifest,) = (await rpc.result("resources/read", uri=skill["uri"]))["contents"]
+        assert manifest["text"].startswith("---\nname: fleet-ops\n")
         prompt = await rpc.result("prompts/get", name="inspect-ship", arguments={"imo": "7"})
         assert prompt["messages"][0]["content"]["text"] == "Inspect ship 7."
 

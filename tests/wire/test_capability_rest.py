@@ -230,8 +230,12 @@ async def test_callers_credentials_reach_an_upstream_without_credentials() -> No
         DIGEST.replace("    authentication: {type: digest, username: Mufasa, password: Circle of Life}\n", "")
     )
     async with client(RestDoor(faces(running(document, upstream), "rest"))) as http:
-        await http.get("/r", headers={"authorization": "Basic x"})
-    assert upstream.last.headers["authorization"] == "Basic x"
+        await http.get("/r", headers={"authorization": "Basic x", "traceparent": "00-a-b-01", "cookie": "c=1"})
+    assert upstream.last.headers == {
+        "accept": "application/json",
+        "authorization": "Basic x",
+        "traceparent": "00-a-b-01",
+    }
 
 
 async def test_an_adapter_without_credentials_is_for_this_machine() -> None:

@@ -19,7 +19,7 @@ from tests.support.wire import Wire, wire_app
 PEERS = {
     "cancel_run", "get_app", "get_apps", "get_event_runs", "get_function", "get_run", "get_run_status", "get_run_trace",
     "health", "invoke_function", "invoke_function_sync", "list_function_runs", "list_functions", "list_runs",
-    "poll_run_status", "rerun", "send_event",
+    "poll_run_status", "rerun", "send_event", "list_docs", "read_doc", "grep_docs",
 }  # fmt: skip
 OWN = {"list_events", "get_event", "list_run_jobs", "explain_run_failure", "list_stuck_runs", "send_signal"}
 
@@ -184,6 +184,17 @@ async def test_resources_and_prompts(wire: Wire, rpc: Rpc) -> None:
     assert run_id in prompt["messages"][0]["content"]["text"]
 
 
+async def test_the_documentation_is_looked_up(rpc: Rpc) -> None:
+    pages = (await rpc.call("list_docs"))["structuredContent"]["pages"]
+    assert {"path": "steps.md", "title": "Steps"} in pages
+    assert (await rpc.call("read_doc", path="steps"))["content"][0]["text"].startswith("# Steps")
+    found = (await rpc.call("grep_docs", pattern="Wait_For_Signal", limit=1))["structuredContent"]
+    assert len(found["hits"]) == 1 and found["total"] > 1
+    assert "wait_for_signal" in found["hits"][0]["text"]
+    for path in ("../pyproject.toml", "nothing"):
+        assert "list_docs shows them" in (await rpc.call("read_doc", path=path))["content"][0]["text"]
+
+
 async def test_toolsets_and_read_only_mode(wire: Wire) -> None:
     async def names(rpc: Rpc) -> set[str]:
         return {each["name"] for each in (await rpc.result("tools/list"))["tools"]}
@@ -221,3 +232,35 @@ async def test_without_keys_pages_and_other_names_are_refused() -> None:
             assert (await Rpc(http).ask("tools/list")).status_code == 200
             for header in ({"host": "rebound.example"}, {"origin": "https://page.example"}):
                 assert (await Rpc(http, **header).ask("tools/list")).status_code == 403
+
+
+async def test_without_the_package_the_server_says_what_to_install(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.server.mcp.door.find_spec", lambda name: None)
+    answer = await Rpc(wire.http, "/mcp?toolsets=apps").ask("tools/list")
+    assert answer.status_code == 501
+    assert "pip install 'perdure[mcp]'" in answer.json()["error"]["message"]
+
+
+async def test_ids_are_completed(wire: Wire, rpc: Rpc) -> None:
+    failed = await wire.start("t/boom")
+    await wire.node.drain()
+    newest = await wire.start("t/two")
+
+    async def values(name: str, begun: str) -> list[str]:
+        ref = {"type": "ref/prompt", "name": "debug_run"}
+        found = await rpc.result("completion/complete", ref=ref, argument={"name": name, "value": begun})
+        return list(found["completion"]["values"])
+
+    assert await values("runId", failed[:6]) == [failed, newest]
+    assert await values("appId", "sh") == ["shop"]
+    assert "shop-two" in await values("functionId", "shop-t")
+    assert await values("eventId", "zz") == await values("other", "") == []
+
+
+async def test_whoever_waits_hears_that_time_passes(wire: Wire) -> None:
+    rpc = Rpc(wire.http)
+    given = {"functionId": "shop-waiter", "timeout": 1}
+    answer = await rpc.ask("tools/call", name="invoke_function_sync", arguments=given, meta={"progressToken": "here"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert '"method":"notifications/progress"' in answer.text.replace(" ", "")
+    assert '"message":"RUNNING"' in answer.text.replace(" ", "")

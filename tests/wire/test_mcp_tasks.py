@@ -115,6 +115,14 @@ async def test_clients_without_tasks_see_none(wire: Wire) -> None:
     assert (await older.call("run_shop-plain"))["structuredContent"] == {"got": {}}
 
 
+async def test_who_may_start_nothing_has_no_tasks(wire: Wire) -> None:
+    run_id = await wire.start("t/wait")
+    rpc = Rpc(wire.http, "/mcp?readonly=1", **{"mcp-name": run_id})
+    assert (await rpc.error("tasks/cancel", taskId=run_id, meta=KNOWS_TASKS))["code"] == -32601
+    capabilities = (await Rpc(wire.http, "/mcp?readonly=1").result("server/discover"))["capabilities"]
+    assert "io.modelcontextprotocol/tasks" not in capabilities["extensions"]
+
+
 async def test_the_header_names_the_task(wire: Wire) -> None:
     rpc = Rpc(wire.http, **{"mcp-name": "another"})
     answer = await rpc.ask("tasks/get", taskId="x", meta=KNOWS_TASKS)

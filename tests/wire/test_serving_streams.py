@@ -11,6 +11,7 @@ import pytest
 from perdure import App, Context, NonRetriableError, serve, step, stream
 from perdure.model.ids import step_hash
 from perdure.model.json import Json
+from perdure.model.keys import SigningKey
 from perdure.model.streams import StreamTooLargeError
 from perdure.serving.asgi import ServedApp
 from perdure.serving.endpoint import Endpoint
@@ -24,6 +25,7 @@ from tests.support.realtime import token
 from tests.support.sockets import served
 
 A, B = step_hash("a"), step_hash("b")
+KEY, OLD_KEY = "signkey-prod-" + "ab" * 16, "signkey-prod-" + "cd" * 16
 META: tuple[str, Json] = ("metadata", {"runId": RUN_ID})
 
 
@@ -36,6 +38,7 @@ async def server() -> AsyncGenerator[FakeServer, None]:
 async def play(app: App, server: FakeServer, **more: Json) -> Json:
     """What a run of the one function comes to: its result, or its error."""
     options: ServeOptions = {"base_url": server.url, "is_dev": True, "checkpointing": more.pop("checkpointing", True)}
+    options.update(more.pop("keys", {}))
     transport = httpx2.ASGITransport(ServedApp(Endpoint(app, resolve(options, {}), lambda: NOW)))
     async with httpx2.AsyncClient(transport=transport, base_url="http://app.test:3000") as server.http:
         ended = await server.play("shop-f", **more)
@@ -86,6 +89,28 @@ async def test_without_checkpoints_there_is_a_body_for_each_call(server: FakeSer
         [META, data("hi"), data({"n": 1}, A), commit(A)],
         [META, data("x", B), data("y", B), commit(B)],
     ]
+
+
+@pytest.mark.parametrize("words", [1, 40])
+async def test_a_server_that_knows_the_fallback_key_hears_it_all(server: FakeServer, words: int) -> None:
+    app = App("shop")
+
+    @app.function("f", trigger="t/start")
+    async def f(ctx: Context) -> int:
+        async def talk() -> AsyncIterator[str]:
+            for word in range(words):
+                yield f"{word}"
+                await asyncio.sleep(0.005)
+
+        return len(await step.run("a", lambda: stream.pipe(talk())))
+
+    server.accepts = f"Bearer {SigningKey.parse(OLD_KEY).bearer}"
+    keys: ServeOptions = {"signing_key": KEY, "signing_key_fallback": OLD_KEY}
+    await play(app, server, keys=keys)
+    said = [data(f"{word}", A) for word in range(words)]
+    assert told(server) == [[META, *said, commit(A)]]
+    tees = [headers["Authorization"] for _, path, headers in server.requests if "tee" in path]
+    assert tees == [f"Bearer {SigningKey.parse(key).bearer}" for key in (KEY, OLD_KEY)]
 
 
 async def test_what_a_failed_attempt_streamed_is_taken_back(server: FakeServer) -> None:

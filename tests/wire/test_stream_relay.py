@@ -170,6 +170,21 @@ async def test_bodies_that_come_at_once_do_not_tear_each_others_events_apart(ser
         assert await two.some(4) == heard
 
 
+async def test_who_listens_is_told_where_another_request_begins_to_speak(server: Served) -> None:
+    run_id = await waiting_run(server)
+    metadata = f'event: inngest.metadata\ndata: {{"runId":"{run_id}"}}\n\n'.encode()
+    async with following(server, run_id) as events:
+        # One that has nothing to say is told of with the next that has; the first was told of before it began.
+        for said in ([metadata, metadata], [metadata, chunk(1, A), mark("commit", A)], [metadata, RESPONSE]):
+            async with teeing(server, run_id) as body:
+                await body.say(*said)
+                await body.end()
+                assert await body.status() == 200
+        heard = [(await events.next() or b"").removeprefix(b"id: ").split(b"inngest.")[1][:8] for _ in range(5)]
+        assert heard == [b"metadata", b"stream\nd", b"commit\nd", b"metadata", b"response"]
+        assert await events.next() is None
+
+
 async def test_a_body_that_breaks_off_in_mid_step_is_taken_back(server: Served) -> None:
     run_id = await waiting_run(server)
     async with following(server, run_id) as events:

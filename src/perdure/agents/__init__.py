@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from perdure.agents.agent import Agent, AgentFailedError
+    from perdure.agents.background.config import BackgroundConfig
     from perdure.agents.chunks import Chunk
     from perdure.agents.context import ToolContext, ToolError
     from perdure.agents.durable import (
@@ -31,20 +32,25 @@ if TYPE_CHECKING:
     from perdure.agents.options import StructuredOutput
     from perdure.agents.processors import Processor
     from perdure.agents.results import AgentRun, Result, RunOutput
-    from perdure.agents.tools import Tool, client_tool, tool
+    from perdure.agents.scoring import Judged, Scorer
+    from perdure.agents.tools import Background, Tool, client_tool, tool
 
 _HOMES: Final = {
     "Agent": "agent",
     "AgentFailedError": "agent",
     "AgentRun": "results",
+    "Background": "tools",
+    "BackgroundConfig": "background.config",
     "Chunk": "chunks",
     "DurableAgent": "durable",
+    "Judged": "scoring",
     "McpToolset": "mcp_tools",
     "Memory": "memory",
     "Message": "messages",
     "Processor": "processors",
     "Result": "results",
     "RunOutput": "results",
+    "Scorer": "scoring",
     "StructuredOutput": "options",
     "Tool": "tools",
     "ToolContext": "context",
@@ -63,14 +69,18 @@ __all__ = [
     "Agent",
     "AgentFailedError",
     "AgentRun",
+    "Background",
+    "BackgroundConfig",
     "Chunk",
     "DurableAgent",
+    "Judged",
     "McpToolset",
     "Memory",
     "Message",
     "Processor",
     "Result",
     "RunOutput",
+    "Scorer",
     "StructuredOutput",
     "Tool",
     "ToolContext",

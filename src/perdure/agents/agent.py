@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Unpack
 
-from perdure.agents.bare import BareJournal, BareRun, ChunkLog
+from perdure.agents.bare import BareJournal, BareRun, ChunkLog, EarlierRuns
 from perdure.agents.chunks import Chunk
 from perdure.agents.declared import DeclaredAgent
 from perdure.agents.driving import drive
@@ -210,7 +210,9 @@ class Agent(LocalBackground, DeclaredAgent):
             start.request.run_id, ChunkLog(), here.now, delegate=partial(_delegated, self), sleep=here.sleep
         )
         memory = recollection_of(self, start.request)
-        services = Services(memory=memory, closures=start.closures, tasks=self._tasks)
+        thread, run_id = start.request.thread_id, start.request.run_id
+        earlier = None if thread is None else EarlierRuns(self._runs.values, run_id, thread)
+        services = Services(memory=memory, closures=start.closures, tasks=self._tasks, earlier=earlier)
         run = BareRun(journal, lambda: drive(self, journal, start.request, services), start)
         self._runs[run.run_id] = run
         self._forget()

@@ -10,7 +10,7 @@ Invariants: a run always ends with `finish`, however it ends; a failed attempt's
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from typing import Final
 
 from perdure.agents import said
@@ -233,6 +233,30 @@ class BareRun:
             self.log.append(_finish(self.run_id, "error", Usage(), ""))
         finally:
             self.log.close()
+
+
+class EarlierRuns:
+    """The other runs of a thread in this process."""
+
+    def __init__(self, runs: Callable[[], Iterable[BareRun]], run_id: str, thread_id: str) -> None:
+        self._runs = runs
+        self._run_id = run_id
+        self._thread_id = thread_id
+
+    async def answered(self, tool_name: str, args: Json) -> None:
+        """Closes what a tool had asked; a run that waits for nothing else is ended."""
+        asked = [
+            (question.args == args, run, question)
+            for run in self._runs()
+            if run.run_id != self._run_id and run.start is not None and run.start.request.thread_id == self._thread_id
+            for question in run.open_questions
+            if (question.kind, question.tool_name) == ("suspension", tool_name)
+        ]
+        for _, run, question in sorted(asked, key=lambda item: item[0])[-1:]:
+            if len(run.open_questions) > 1:
+                run.journal.decide(question, Decision(False, "Answered in a later message"))
+            else:
+                await run.abort()
 
 
 def abort_chunks(run_id: str, chunks: list[Chunk]) -> list[Chunk]:

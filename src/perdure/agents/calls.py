@@ -16,7 +16,8 @@ from typing import Literal
 
 from perdure.agents import said
 from perdure.agents.carrying import CallSite, Outcome, carried_out
-from perdure.agents.chunks import Chunk, chunk
+from perdure.agents.chunks import Chunk, chunk, forwarded
+from perdure.agents.declared import WORKFLOW_PREFIX
 from perdure.agents.dispatch.calling import in_background
 from perdure.agents.journal import Decision, Delegation, Question, StepScope
 from perdure.agents.messages import ToolInvocation
@@ -201,7 +202,7 @@ class ToolTurn:
         return await self._told(site, partial(_of_child, found, request))
 
     async def _invoke(self, site: CallSite) -> Outcome:
-        """Runs a workflow as a child run."""
+        """Runs a workflow as a child run. Of what it does only the beginning and the end are known here."""
         run, call = self._run, site.call
         try:
             args = Shape(WORKFLOW_SCHEMA).read(site.args)
@@ -209,12 +210,27 @@ class ToolTurn:
             return await self._refuse(site, error)
         function = run.box.workflow(call.tool_name)
         assert function is not None
-        try:
-            result = await run.journal.invoke(f"sub:{call.tool_call_id}", function, args["inputData"])
-        except StepError as error:
-            failure = {"error": said.told_error(error)}
-            return await self._told(site, lambda: failure)
-        return await self._told(site, lambda: {"result": {"result": result}})
+        child = f"{run.run_id}.{call.tool_call_id}"
+
+        def tell(inner: Chunk) -> None:
+            run.journal.push(forwarded(inner, run.run_id, call.tool_call_id, call.tool_name))
+
+        async def begin(_: StepScope) -> None:
+            tell(said.workflow_start(child, call.tool_name.removeprefix(WORKFLOW_PREFIX)))
+
+        # Both at once, so that the beginning costs no commit of its own.
+        begun = run.journal.step(f"sub:{call.tool_call_id}/start", begin, retries=0)
+        invoked = run.journal.invoke(f"sub:{call.tool_call_id}", function, args["inputData"])
+        _, result = await asyncio.gather(begun, invoked, return_exceptions=True)
+
+        def came_of() -> Outcome:
+            failed = isinstance(result, StepError)
+            tell(said.workflow_finish(child, "failed" if failed else "success", result=None if failed else result))
+            return {"error": said.told_error(result)} if failed else {"result": {"result": result}}
+
+        if isinstance(result, BaseException) and not isinstance(result, StepError):
+            raise result
+        return await self._told(site, came_of)
 
     async def _refuse(self, site: CallSite, error: ShapeError) -> Outcome:
         refusal = input_refusal(site.call.tool_name, site.args, error)

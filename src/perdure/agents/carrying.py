@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from perdure.agents import said
 from perdure.agents.context import ToolContext, ToolSuspended, Writer
@@ -21,11 +21,16 @@ from perdure.agents.schemas import ShapeError
 from perdure.agents.tools import Tool, input_refusal
 from perdure.model import values
 from perdure.model.errors import NonRetriableError
-from perdure.model.json import Json, decode
+from perdure.model.json import Json, decode, encode
+from perdure.model.limits import MAX_STEP_BYTES
 
 Outcome: TypeAlias = dict[str, Json]
 """What a call came to: one of `result`, `error`, `denied`, `suspended`, `interrupted`; with `modelOutput`, `approval`
 and `args` where they matter."""
+
+
+MAX_OUTCOME: Final = MAX_STEP_BYTES - 64 * 1024
+"""Bytes that what a call comes to may have, as JSON."""
 
 
 class CallSite:
@@ -121,11 +126,14 @@ async def _called(site: CallSite, found: Tool, ctx: ToolContext, *, attempts_lef
     try:
         given, resume_data = handed_over(site.run, found, site.args)
         args = found.read_args(given)
+        again = resume_data is not None
         resume_data = resume_data if site.resume_data is None else site.resume_data
         if resume_data is not None:
             ctx.resume_data = found.read_resume(resume_data)
     except ShapeError as error:
         return {"result": input_refusal(found.name, site.args, error)}
+    if again and site.run.services.earlier is not None:
+        await site.run.services.earlier.answered(found.name, given)
     limit = asyncio.timeout(None if found.timeout is None else found.timeout / 1000)
     try:
         async with limit:
@@ -145,7 +153,8 @@ async def _called(site: CallSite, found: Tool, ctx: ToolContext, *, attempts_lef
         if isinstance(error, TimeoutError) and limit.expired():
             told["message"] = f"{found.name} did not end within {found.timeout} ms"
         return {"error": told}
-    return outcome
+    size = len(encode(outcome))
+    return outcome if size <= MAX_OUTCOME else {"error": _too_large(found.name, size)}
 
 
 async def _find(site: CallSite) -> Tool | str:
@@ -160,6 +169,12 @@ async def _find(site: CallSite) -> Tool | str:
         f'Tool "{name}" not found. Available tools: {names}. Call tools by their exact name only: never add prefixes, '
         "namespaces, or colons."
     )
+
+
+def _too_large(name: str, size: int) -> dict[str, Json]:
+    """A step could not record it, and the run would fail; the model may ask for less."""
+    message = f"the result of {name} has {size} bytes; at most {MAX_OUTCOME} are allowed: ask for less, or store it"
+    return {"name": "ToolResultTooLargeError", "message": message, "code": "TOOL_RESULT_TOO_LARGE"}
 
 
 def _interrupted(name: str) -> dict[str, Json]:

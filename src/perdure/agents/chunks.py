@@ -58,6 +58,12 @@ class Chunk(dict[str, Json]):
         return payload
 
 
+def forwarded(said: Chunk, run_id: str, tool_call_id: str, tool_name: str) -> Chunk:
+    """A chunk of a child run, as the stream of its parent tells it: as output of the call that has begun the child."""
+    payload = {"output": dict(said), "toolCallId": tool_call_id, "toolName": tool_name}
+    return Chunk({"type": "tool-output", "runId": run_id, "from": USER, "payload": payload})
+
+
 def chunk(type_: str, run_id: str, /, source: str = AGENT, **payload: Json) -> Chunk:
     """A chunk whose payload has these keys; those that are None are left out."""
     said = {key: value for key, value in payload.items() if value is not None}

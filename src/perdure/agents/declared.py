@@ -5,26 +5,30 @@ Invariant: nothing here runs anything; `Agent` (agent.py) adds how it is run, an
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from perdure.agents.background.config import BackgroundConfig
+from perdure.agents.faults import bad_options, bad_parts, bad_surroundings, bad_texts
 from perdure.agents.models import ModelSpec, resolve
-from perdure.agents.options import Policy
+from perdure.agents.options import Policy, RunKeywords
 from perdure.agents.processors import Pipeline
 from perdure.agents.schemas import Shape, ShapeError
+from perdure.agents.scoring import scorers_of
+from perdure.agents.splitting import split_options
 from perdure.agents.tools import Tool, tools_by_name
 from perdure.model.errors import ConfigError
-from perdure.model.json import Json, encode
+from perdure.model.json import Json
 from perdure.sdk.function import Function
 
 Instructions: TypeAlias = str | Sequence[str] | Callable[[dict[str, Json]], Json]
 """A text, several, or a function of the request context that gives one; a plain or a coroutine function."""
 
 DEFAULT_MAX_STEPS: Final = 5
+DEFAULT_VERSION: Final = "1"
+"""Of an agent that does not say it: new code goes on with older runs, as for every function."""
 AGENT_PREFIX: Final = "agent-"
 WORKFLOW_PREFIX: Final = "workflow-"
 _ID: Final = re.compile(r"[A-Za-z0-9]+(?:[-_.]+[A-Za-z0-9]+)*")
@@ -37,7 +41,8 @@ class DeclaredAgent:
     `workflow-<key>`. `policies` are functions that options of a run may name; `toolsets` are sources of more tools
     by name, of which those in `default_toolsets` are always there. `max_retries` is for models that do not say it.
     `background_tasks` says which tools may run in the background besides those that say it themselves.
-    `version` is told to people and to the storage; by default it is a hash of the declaration.
+    `scorers` judge what runs have come to: functions, or `Scorer`, by name.
+    `version` is kept with each run: give another one where a decision about an older run must not go on with this code.
     """
 
     def __init__(
@@ -70,7 +75,11 @@ class DeclaredAgent:
         self.memory, self.background_tasks = memory, background_tasks
         self.max_steps, self.max_retries, self.max_processor_retries = max_steps, max_retries, max_processor_retries
         self.default_options, self.policies = dict(default_options or {}), dict(policies or {})
-        self.tools, self.workflows, self.scorers = tools_by_name(tools), dict(workflows or {}), dict(scorers or {})
+        self.tools, self.workflows, self.scorers = (
+            tools_by_name(tools),
+            dict(workflows or {}),
+            scorers_of(scorers or {}),
+        )
         self.agents = dict(agents) if isinstance(agents, Mapping) else {agent.id: agent for agent in agents}
         self.toolsets = dict(toolsets or {})
         self.default_toolsets = list(self.toolsets if default_toolsets is None else default_toolsets)
@@ -78,7 +87,7 @@ class DeclaredAgent:
         self.model_spec, self.models = model, resolve(model, max_retries)
         self._context_shape = None if request_context_schema is None else Shape(request_context_schema)
         self._check()
-        self.version = version or self._fingerprint()
+        self.version = version or DEFAULT_VERSION
         self.input_pipeline, self.output_pipeline = Pipeline(self.input_processors), Pipeline(self.output_processors)
 
     def __repr__(self) -> str:
@@ -110,13 +119,30 @@ class DeclaredAgent:
         """The registered policy of this name."""
         return self.policies.get(name)
 
+    def tools_named(self, name: str) -> list[Tool]:
+        """The tools of this name: the agent's, those of its registered toolsets, and those of agents below it."""
+        found, seen, left = [], set[int](), [self]
+        while left:
+            agent = left.pop()
+            if id(agent) not in seen:
+                seen.add(id(agent))
+                listed = [item for item in agent.toolsets.values() if isinstance(item, Mapping | list | tuple)]
+                sources = [agent.tools, *map(tools_by_name, listed)]
+                found += [source[name] for source in sources if name in source]
+                left += agent.agents.values()
+        return found
+
     def _check(self) -> None:
         problems = self._problems()
         if problems:
             raise ConfigError(f"agent {self.id!r}", problems)
 
     def _problems(self) -> list[str]:
-        problems = []
+        problems = [*bad_texts(self.name, self.description, self.instructions)]
+        problems += bad_parts(self.agents, DeclaredAgent, self.workflows)
+        processors = {name: getattr(self, name) for name in ("input_processors", "output_processors")}
+        problems += bad_surroundings(self.memory, processors, self.policies, self.toolsets)
+        problems += bad_options(self._read_defaults)
         if not _ID.fullmatch(str(self.id)) or len(self.id) > 120:
             problems.append(f"id: must be 1 to 120 letters and digits, in words joined by - _ or ., got {self.id!r}")
         for field in ("max_steps", "max_processor_retries"):
@@ -136,13 +162,6 @@ class DeclaredAgent:
                 problems.append(f"tools.{found.name}.requires_approval: no policy {rule!r} among policies=")
         return problems
 
-    def _fingerprint(self) -> str:
-        shown = [
-            self.id,
-            self.models.name,
-            self.instructions if isinstance(self.instructions, str) else "",
-            {name: [found.description, found.input_schema] for name, found in sorted(self.tools.items())},
-            sorted(self.agents),
-            sorted(self.workflows),
-        ]
-        return hashlib.sha256(encode(shown)).hexdigest()[:12]
+    def _read_defaults(self) -> None:
+        given = cast(RunKeywords, self.default_options)
+        split_options(given, policies=self.policies, toolsets=self.toolsets)

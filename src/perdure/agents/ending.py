@@ -16,6 +16,7 @@ from perdure.agents.models import Call, OutputSpec, Prompt, resolve
 from perdure.agents.options import StructuredOutput
 from perdure.agents.processors import Tripwire
 from perdure.agents.run import Run
+from perdure.agents.scoring import Judged, scores, told
 from perdure.agents.state import RunResult, Turn
 from perdure.agents.structured import StructuredOutputError, read_object
 from perdure.model.json import Json
@@ -29,7 +30,8 @@ def ends_here(run: Run) -> bool:
     second = wanted is not None and wanted.model is not None
     memory = run.services.memory
     work = memory is not None and memory.needs_finish
-    return not (second or work or run.agent.output_pipeline.has("process_output_result"))
+    judged = bool(run.judges())
+    return not (second or work or judged or run.agent.output_pipeline.has("process_output_result"))
 
 
 def follow_up(run: Run, turn: Turn, *, continued: bool) -> Chunk:
@@ -63,7 +65,7 @@ async def finish(run: Run, reason: str) -> RunResult:
     """Ends a run in a step of its own."""
     recorded = await run.journal.step("finish", partial(_attempt, run, reason), retries=_RETRIES)
     result = run.state.result(recorded.get("reason", reason))
-    for field in ("object", "error", "tripwire", "text"):
+    for field in ("object", "error", "tripwire", "text", "scores"):
         if field in recorded:
             setattr(result, field, recorded[field])
     return result
@@ -106,7 +108,21 @@ async def _work(run: Run, reason: str) -> dict[str, Json]:
         await memory.save([message for message in messages if message.id not in passing])
         if memory.needs_finish and error is None:
             await memory.finish([*run.state.input, *messages], partial(_plain_answer, run))
+    if error is None:
+        await _judge(run, messages, recorded)
     return recorded
+
+
+async def _judge(run: Run, messages: list[Message], recorded: dict[str, Json]) -> None:
+    judges, last = run.judges(), run.state.last
+    if not judges:
+        return
+    found = recorded.get("object", last.object if last is not None else None)
+    text = recorded.get("text", run.state.text)
+    judged = Judged(run.run_id, run.agent.id, run.state.input, messages, text, found, run.options.request_context)
+    recorded["scores"] = await scores(judges, judged)
+    for score in recorded["scores"]:
+        run.journal.push(told(run.run_id, score))
 
 
 async def _processed(run: Run, messages: list[Message]) -> list[Message] | None:

@@ -105,6 +105,7 @@ class Fold:
         self.error: dict[str, Json] | None = None
         self.tripwire: dict[str, Json] | None = None
         self.warnings: list[Json] = []
+        self.scores: list[dict[str, Json]] = []
         self.open_questions: dict[str, Chunk] = {}
         self.ended = False
         self._answer: str | None = None
@@ -240,8 +241,11 @@ class Fold:
         self._answer = result if isinstance(result, str) else encode(result).decode()
         self.ended = True
 
-    def _suspended(self, _: Chunk) -> None:
+    def _suspended(self, said: Chunk) -> None:
         self.finish_reason = "suspended"
+        asked = said.payload.get("questions")
+        if asked is not None:
+            self.open_questions = {item["toolCallId"]: Chunk({**said, "payload": item}) for item in asked}
 
     def _error(self, said: Chunk) -> None:
         self.error = said.payload.get("error")
@@ -251,6 +255,9 @@ class Fold:
 
     def _warning(self, said: Chunk) -> None:
         self.warnings.append(said.payload)
+
+    def _score(self, said: Chunk) -> None:
+        self.scores.append(said.payload)
 
     def _abort(self, _: Chunk) -> None:
         self.finish_reason = "abort"
@@ -267,6 +274,8 @@ class Fold:
                 call.state, call.result, call.error_text = "call", None, None
             for step in self.steps:
                 step.tool_results = [item for item in step.tool_results if item.payload.get("toolCallId") != call_id]
+        elif kind == "finish":
+            self.scores.clear()
         elif kind == "llm":
             number = _number(step_id, -1)
             self.steps = [step for step in self.steps if step.number != number]
@@ -321,6 +330,7 @@ _HANDLERS: Final = {
     "error": "_error",
     "tripwire": "_tripwire",
     "warning": "_warning",
+    "score": "_score",
     "abort": "_abort",
     "step-rollback": "_rollback",
 }

@@ -20,8 +20,8 @@ from perdure.agents.chunks import Chunk
 from perdure.model.json import Json
 from perdure.sdk.function import Function
 
-
-_INSIDE: Final = ">"
+INSIDE: Final = ">"
+"""Stands between a call and a call inside it, in the paths of sub-agents' calls."""
 
 
 class Question(msgspec.Struct):
@@ -52,7 +52,9 @@ class Question(msgspec.Struct):
         >>> Question("c1", "pay", {}, "suspension", "", round=1).place
         'c1@1'
         """
-        return self.tool_call_id + (f"{_INSIDE}{self.inner}" if self.inner else "") + (f"@{self.round}" * bool(self.round))
+        return (
+            self.tool_call_id + (f"{INSIDE}{self.inner}" if self.inner else "") + (f"@{self.round}" * bool(self.round))
+        )
 
 
 def call_of(place: str) -> str:
@@ -61,9 +63,19 @@ def call_of(place: str) -> str:
     >>> call_of("c1>h2@1")
     'c1'
     """
-    outer = place.partition(_INSIDE)[0]
+    outer = place.partition(INSIDE)[0]
     call, mark, turn = outer.rpartition("@")
     return call if mark and turn.isdecimal() else outer
+
+
+def path_of(place: str) -> str:
+    """The path of the call whose question stands at a place.
+
+    >>> path_of("c1>h2@1")
+    'c1>h2'
+    """
+    path, mark, turn = place.rpartition("@")
+    return path if mark and turn.isdecimal() else place
 
 
 def shown_ids(places: Iterable[str]) -> dict[str, str]:

@@ -79,6 +79,14 @@ class Inbox(Protocol):
         ...
 
 
+class Earlier(Protocol):
+    """The earlier runs of the thread."""
+
+    async def answered(self, tool_name: str, args: Json) -> None:
+        """A tool that one of them had suspended is called again with its answer: closes what it asks. Inside a step."""
+        ...
+
+
 @dataclass
 class Services:
     """What surrounds one execution of a run."""
@@ -87,3 +95,4 @@ class Services:
     inbox: Inbox | None = None
     closures: Closures = field(default_factory=Closures)
     tasks: BackgroundTasks | None = None
+    earlier: Earlier | None = None

@@ -46,7 +46,8 @@ class Result(msgspec.Struct):
 
     `finish_reason` is `stop`, `length`, `tool-calls` (the caller's tools), `max-steps`, `content-filter`, `error`,
     `tripwire`, `abort`, `suspended` or `other`. `text` is the last step's. `cost` is in USD, None where no price is
-    known. `suspend_payload` is the first of the open questions, which are in `questions`.
+    known. `suspend_payload` is the first of the open questions, which are in `questions`. `scores` are what the agent's
+    scorers gave: `{scorer, score, reason}`, or `{scorer, error}`.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class Result(msgspec.Struct):
     tripwire: dict[str, Json] | None = None
     suspend_payload: dict[str, Json] | None = None
     questions: list[dict[str, Json]] = []
+    scores: list[dict[str, Json]] = []
     thread_id: str | None = None
     resource_id: str | None = None
 
@@ -110,7 +112,9 @@ class RunOutput:
         self._shape = shape
         self._chunks: list[Chunk] = []
         self._fold = Fold()
-        for item in before:
+        self.before = list(before)
+        """What earlier segments of the run had said."""
+        for item in self.before:
             # What an earlier segment said counts, but nobody hears of it again.
             self._fold.take(item)
         self._wanted = 0
@@ -357,6 +361,7 @@ def result_of(
         tripwire=fold.tripwire,
         suspend_payload=questions[0] if questions else None,
         questions=questions,
+        scores=fold.scores,
         thread_id=thread_id,
         resource_id=resource_id,
     )

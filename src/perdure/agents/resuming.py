@@ -2,7 +2,7 @@
 
 A tool that suspended in an earlier turn of the conversation asked something; when the user answers in a new message,
 the model may call the tool again and hand the answer over as `resumeData`. Tools that need approval are never resumed
-so: whether they may is for a person to say.
+so: whether they may is for a person to say. What the earlier run had asked is closed then (`ports.Earlier`).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from perdure.agents.models import Models, resolve
 from perdure.agents.options import Policy
 from perdure.agents.ports import Recalled, Services
 from perdure.agents.processors import ProcessorContext
+from perdure.agents.scoring import Judge, chosen
 from perdure.agents.state import RunInput, RunState
 from perdure.agents.toolbox import ToolBox
 from perdure.model.json import Json
@@ -53,6 +54,10 @@ class Run:
         if name is None:
             return None
         return self.services.closures.policies.get(name) or self.agent.policy(name)
+
+    def judges(self) -> dict[str, Judge]:
+        """The scorers of this run."""
+        return chosen(self.agent.scorers, self.options.scorers, self.run_id)
 
     async def recall(self) -> Recalled | None:
         """What the memory knows from before this run, and the memory's tools. Inside a step."""

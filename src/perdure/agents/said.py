@@ -6,7 +6,7 @@ Order of a run: `start`, then for each step `step-start`, the model's chunks, th
 
 from __future__ import annotations
 
-from perdure.agents.chunks import Chunk, chunk
+from perdure.agents.chunks import WORKFLOW, Chunk, chunk
 from perdure.agents.messages import Usage
 from perdure.agents.models.call import Answer
 from perdure.model.errors import StepError
@@ -104,6 +104,19 @@ def denied(run_id: str, call: dict[str, Json], reason: str) -> Chunk:
     """A tool call was declined."""
     approval = {"id": call["toolCallId"], "approved": False, "reason": reason}
     return chunk("tool-output-denied", run_id, **call, approval=approval)
+
+
+def workflow_start(run_id: str, key: str) -> Chunk:
+    """A workflow begins; `run_id` is that of its child run."""
+    return chunk("workflow-start", run_id, WORKFLOW, workflowId=key)
+
+
+def workflow_finish(run_id: str, status: str, *, result: Json = None) -> Chunk:
+    """A workflow has ended: `success`, with its result, or `failed`."""
+    ended: dict[str, Json] = {"workflowStatus": status, "metadata": {}, "output": {"usage": told_usage(Usage())}}
+    if status == "success":
+        ended["finalWorkflowResult"] = result
+    return Chunk({"type": "workflow-finish", "runId": run_id, "from": WORKFLOW, "payload": ended})
 
 
 def _metadata(answer: Answer | None) -> dict[str, Json]:

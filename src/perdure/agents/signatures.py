@@ -113,10 +113,24 @@ def _hints(function: Callable[..., Json], subject: str) -> dict[str, Json]:
     if not inspect.isfunction(target) and not inspect.ismethod(target):
         target = type(target).__call__
     try:
-        return typing.get_type_hints(target, localns=_enclosed(target), include_extras=True)
+        return typing.get_type_hints(target, localns=_around(target) | _enclosed(target), include_extras=True)
     except Exception as error:
         # Annotations are text written by the user, and evaluating them may fail in any way.
         raise ConfigError(subject, [f"annotations: cannot be read ({error}): import the types at run time"]) from error
+
+
+def _around(function: Json) -> dict[str, Json]:
+    """What is local to the functions around it that are still running: annotations that are texts may name it."""
+    names = function.__qualname__.split(".<locals>")[:-1]
+    found: dict[str, Json] = {}
+    frame = inspect.currentframe()
+    while frame is not None and names:
+        outer = ".<locals>".join(names)
+        if frame.f_code.co_qualname == outer and frame.f_globals is function.__globals__:
+            found = {**frame.f_locals, **found}
+            names.pop()
+        frame = frame.f_back
+    return found
 
 
 def _enclosed(function: Json) -> dict[str, Json]:

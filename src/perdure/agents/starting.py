@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from perdure.agents.declared import DeclaredAgent
-from perdure.agents.inputs import MessagesLike, message_to_json, read_messages
-from perdure.agents.options import Callbacks, Closures, OptionError, RunKeywords, RunOptions, split_options
+from perdure.agents.inputs import InputError, MessagesLike, message_to_json, read_messages
+from perdure.agents.options import Callbacks, Closures, OptionError, RunKeywords, RunOptions
+from perdure.agents.splitting import split_options
 from perdure.agents.state import RunInput
 from perdure.model.json import Json
 
@@ -43,6 +44,10 @@ def prepare_start(
     merged = cast(RunKeywords, {**agent.default_options, **_given(keywords)})
     split = split_options(merged, policies=agent.policies, toolsets=agent.toolsets, durable=durable, strict=strict)
     agent.check_request_context(split.data.request_context)
+    _check_context(split.data, now)
+    for name in (split.data.scorers or {}).keys() - agent.scorers.keys():
+        known = ", ".join(sorted(agent.scorers)) or "none"
+        raise OptionError(f"scorers: no scorer {name!r} is registered with the agent; there are: {known}")
     run_id = split.run_id or new_id
     thread_id, resource_id = _conversation(agent, split.data)
     given = read_messages(messages, new_id=lambda place: f"{run_id}-u{place}", now=now)
@@ -60,6 +65,13 @@ def prepare_start(
         resource_id=resource_id,
     )
     return Start(request, split.callbacks, split.closures)
+
+
+def _check_context(options: RunOptions, now: int) -> None:
+    try:
+        read_messages(options.context, new_id=str, now=now)
+    except InputError as error:
+        raise OptionError(f"context: {error}") from error
 
 
 def _given(keywords: RunKeywords) -> Mapping[str, Json]:

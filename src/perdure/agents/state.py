@@ -64,6 +64,7 @@ class RunResult(msgspec.Struct, rename="camel", omit_defaults=True):
     object: Json = None
     error: dict[str, Json] | None = None
     tripwire: dict[str, Json] | None = None
+    scores: list[dict[str, Json]] = []
 
     def to_json(self) -> dict[str, Json]:
         """As a function returns it."""

@@ -217,17 +217,27 @@ def client_tool(name: str, description: str, input_schema: object) -> Tool:
     return Tool(name, description, input_schema)
 
 
-def tools_by_name(tools: Sequence[Tool | Callable[..., Json]] | Mapping[str, Tool]) -> dict[str, Tool]:
+def tools_by_name(
+    tools: Sequence[Tool | Callable[..., Json]] | Mapping[str, Tool | Callable[..., Json]],
+) -> dict[str, Tool]:
     """Tools under the names that models call them by: a mapping's keys, or their own. Raises `ConfigError`."""
     if isinstance(tools, Mapping):
-        return {name: renamed(found, name) for name, found in tools.items()}
+        return {name: renamed(_tool_of(found), name) for name, found in tools.items()}
     named: dict[str, Tool] = {}
     for item in tools:
-        found = item if isinstance(item, Tool) else tool(item)
+        found = _tool_of(item)
         if found.name in named:
             raise ConfigError("tools", [f"{found.name}: is there twice: give one another name"])
         named[found.name] = found
     return named
+
+
+def _tool_of(item: Tool | Callable[..., Json]) -> Tool:
+    if isinstance(item, Tool):
+        return item
+    if not callable(item):
+        raise ConfigError("tools", [f"{item!r}: must be a function or a Tool"])
+    return tool(item)
 
 
 def renamed(found: Tool, name: str) -> Tool:

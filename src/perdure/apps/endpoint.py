@@ -60,8 +60,10 @@ class LimitError(PerdureError):
 def is_news(op: Op, known: Known | None, run: Run) -> bool:
     """Whether an operation that is reported when the first request is over tells anything but what was recorded.
 
-    What is no news was told before, and the answer to that was lost. A result that differs from the recorded one is of
-    an app that went on although its work was given out again: it must not take that for recorded.
+    What is no news was told before, and the answer to that was lost. A result that differs from the recorded one, or is
+    of another execution, is of an app that went on although its work was given out again: it must not take that for
+    recorded, or it would go on with steps that are done. Executions are told apart by when they began, where apps say
+    that; of one that does not, an equal result is taken, which the handler cannot tell from the recorded one.
     """
     status = RunStatus(run.status)
     if op.op == RUN_COMPLETE:
@@ -71,14 +73,18 @@ def is_news(op: Op, known: Known | None, run: Run) -> bool:
         return status not in (RunStatus.RUNNING, RunStatus.FAILED)
     if known is None or op.op not in _GOES_ON:
         return known is None
+    if op.timed and known.started_at is not None and op.started_at != known.started_at:
+        return True
     return known.status != StepStatus.DONE or known.memo != memo_of(op.op, op.data or b"null", failed=False)
 
 
 class Known(msgspec.Struct):
-    """What is recorded of a step: its status, and its memo as the app is told it."""
+    """What is recorded of a step: its status, and its memo as the app is told it. `started_at` (ms) tells whose it is,
+    where that is to be asked."""
 
     status: int
     memo: bytes | None
+    started_at: int | None = None
 
 
 class EndpointCode(RemoteCode, frozen=True):
@@ -160,7 +166,7 @@ class EndpointRun(RemoteRun):
 
     async def report(self, ops: list[Op], *, goes_on: bool = False) -> bool:
         """Takes what the app reports while it answers the first request; False when the rows must tell what came of it,
-        because the run has ended, or has left. `goes_on`: a step that failed for good does not end that request.
+        because the run has ended, or has left, or came back. `goes_on`: a step that failed for good does not end that request.
 
         Raises `StaleCallError` for news that come when that is over, `LimitError`, `StoreError`.
         """
@@ -171,6 +177,8 @@ class EndpointRun(RemoteRun):
             call = self._calls.get(_FIRST)
             if call is not None:
                 await self._take_report(call, ops, _GOES_ON | {STEP_FAILED} if goes_on else _GOES_ON)
+            elif self._first_steps is None:
+                return False
             elif any(is_news(op, self._known(op), self.run) for op in ops):
                 raise StaleCallError(f"run {self.run_id} is no longer reported by the request that began it")
         if self._draining:

@@ -162,7 +162,7 @@ def _known(step: Step | None) -> Known | None:
     if step is None:
         return None
     failed = step.status == StepStatus.FAILED
-    return Known(step.status, memo_of(step.op, step.data or b"null", failed=failed))
+    return Known(step.status, memo_of(step.op, step.data or b"null", failed=failed), step.started_at)
 
 
 def _why(run: Run) -> str:

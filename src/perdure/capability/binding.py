@@ -6,6 +6,8 @@ the credentials that the document means. One that nothing uses may be missing.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +16,8 @@ from perdure.capability.model import Bind, Capability
 from perdure.capability.source import DocumentError, parse
 from perdure.capability.templates import TemplateError, names
 from perdure.model.json import Json
+
+_VARIABLE = re.compile(r"(?:[a-z][\w-]*\.)?[A-Z][A-Z0-9_]+\Z")
 
 
 class Variables:
@@ -27,6 +31,13 @@ class Variables:
     def declare(self, bind: Bind, name: str, value: str | None) -> None:
         """Takes over a variable of a bind; the first of two with the same bare name has it."""
         for known in (f"{bind.namespace}.{name}", name):
+            self.declared.add(known)
+            if value is not None:
+                self._values.setdefault(known, value)
+
+    def add(self, name: str, value: str | None) -> None:
+        """Takes over a variable that no bind declares."""
+        for known in (name, name.rpartition(".")[2]):
             self.declared.add(known)
             if value is not None:
                 self._values.setdefault(known, value)
@@ -64,7 +75,7 @@ def resolve(
 ) -> Variables:
     """The variables of a capability; if they are `needed`, missing ones are found as errors. `given` are set by hand
     and come first."""
-    used = _used(findings.source.data)
+    used = _used(findings.source.data) | _used(findings.source.imported)
     used |= {
         name for each in capability.consumers if each.authentication for name in _texts(each.authentication.settings)
     }
@@ -86,9 +97,37 @@ def resolve(
                 told = f"nothing uses {name}; it is the default of a parameter of that name"
                 findings.warning((*bind.at, "keys", name), "unused-bind", told)
             variables.declare(bind, name, value or None)
-    for name in given.keys() - variables.declared:
-        findings.error((), "unknown-bind", f"{name} is set, but no bind declares it")
+    for name in sorted(_undeclared(findings, variables)):
+        # Its author means a variable of the environment, and forgot to say so.
+        key = name.rpartition(".")[2]
+        value = given.get(name) or given.get(key) or environment.get(key)
+        findings.warning((), "undeclared-bind", f"no bind declares {name}; perdure takes it from the environment")
+        if not value and needed:
+            told = f"{name} has no value: set {key} in the environment, or give --set {key}=VALUE"
+            findings.error((), "missing-bind", told)
+        variables.add(name, value or None)
     return variables
+
+
+def _undeclared(findings: Findings, variables: Variables) -> set[str]:
+    """Names in templates that are written like variables, and that no bind declares."""
+    found = {name.removeprefix("$env.") for name in _template_names([findings.source.data, findings.source.imported])}
+    return {name for name in found if _VARIABLE.match(name) and name not in variables.declared}
+
+
+def _template_names(data: Json) -> Iterator[str]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if key not in ("info", "description"):
+                yield from _template_names(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _template_names(value)
+    elif isinstance(data, str):
+        with contextlib.suppress(TemplateError):
+            yield from names(data)
+        if data.startswith("$env."):
+            yield data
 
 
 def _missing(bind: Bind, name: str, key: str) -> str:

@@ -69,8 +69,23 @@ class Result:
         return f"HTTP {self.reply.status}: {body[:_SHOWN]}" if body else f"HTTP {self.reply.status}"
 
 
+_TRACE = ("traceparent", "tracestate")
+
+
+def passed_on(headers: Mapping[str, str], *, own: bool) -> dict[str, str]:
+    """The headers of a caller that upstreams get: the context of a trace, and credentials for those that have none.
+
+    What a caller showed to an adapter that asks for credentials of its `own` is for that alone.
+
+    >>> passed_on({"authorization": "x", "traceparent": "y", "cookie": "z"}, own=True)
+    {'traceparent': 'y'}
+    """
+    names = _TRACE if own else (*_TRACE, "authorization")
+    return {name: headers[name] for name in names if name in headers}
+
+
 class Caller:
-    """Calls operations of upstreams; `authorization` is the caller's own, for upstreams without credentials."""
+    """Calls operations of upstreams. `passed` are headers of the caller: see `passed_on`."""
 
     def __init__(self, variables: Variables, upstream: Upstream, base_uris: Mapping[str, str] | None = None) -> None:
         self.variables = variables
@@ -85,18 +100,21 @@ class Caller:
         return Consumer(namespace=consumer.namespace, base_uri=base.rstrip("/"), authentication=consumer.authentication)
 
     async def call(
-        self, consumer: Consumer, operation: ConsumedOperation, given: Mapping[str, Json], authorization: str = ""
+        self, consumer: Consumer, operation: ConsumedOperation, given: Mapping[str, Json], passed: Mapping[str, str]
     ) -> Result:
         """The answer to one operation; raises `CallError`."""
         request = build(self.placed(consumer), operation, given, self.variables)
-        return Result(operation, await self.send(consumer, request, authorization, operation.max_size))
+        return Result(operation, await self.send(consumer, request, passed, operation.max_size))
 
-    async def send(self, consumer: Consumer, request: Request, authorization: str, max_size: int) -> Reply:
+    async def send(self, consumer: Consumer, request: Request, passed: Mapping[str, str], max_size: int) -> Reply:
         """The answer to a request that was built, with the credentials of its upstream; raises `CallError`."""
+        for name in _TRACE:
+            if name in passed:
+                request.headers.setdefault(name, passed[name])
         try:
             if consumer.authentication is None:
-                if authorization:
-                    request.headers.setdefault("authorization", authorization)
+                if "authorization" in passed:
+                    request.headers.setdefault("authorization", passed["authorization"])
                 return await self._upstream.send(request, max_size)
             request = authorize(request, consumer.authentication, self.variables)
             reply = await self._upstream.send(request, max_size)

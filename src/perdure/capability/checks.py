@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from perdure.capability import references
 from perdure.capability.findings import Findings
-from perdure.capability.model import Action, Capability, Consumer, Exposure, Output, Parameter
+from perdure.capability.model import Action, Authentication, Capability, Consumer, Exposure, Output, Parameter
 from perdure.capability.source import Path
 from perdure.capability.templates import TemplateError, path_names
 from perdure.capability.texts import check_texts
@@ -18,11 +18,14 @@ def check(capability: Capability, findings: Findings) -> None:
     """Looks through a whole capability; its references to flows need not be linked yet."""
     _check_namespaces(capability, findings)
     check_texts(findings.source.data, (), findings)
+    known = {name for bind in capability.binds for name in bind.keys}
     for consumer in capability.consumers:
+        _check_secrets(consumer.authentication, known, findings)
         _check_consumer(consumer, findings)
     for each in capability.flows:
         _check_action(capability, findings, each.action, references.prefixes(_NOWHERE, capability.flows))
     for exposure in capability.exposures:
+        _check_secrets(exposure.authentication, known, findings)
         _check_exposure(capability, exposure, findings)
     if not capability.exposures:
         findings.warning((), "nothing-exposed", "the document exposes nothing that could be run")
@@ -38,6 +41,20 @@ def _check_namespaces(capability: Capability, findings: Findings) -> None:
         if namespace and namespace in seen:
             findings.error(at, "duplicate-name", f"the namespace {namespace} is taken before")
         seen.add(namespace)
+
+
+_SECRETS = ("token", "password", "value")
+
+
+def _check_secrets(authentication: Authentication | None, known: Collection[str], findings: Findings) -> None:
+    if authentication is None:
+        return
+    for field in _SECRETS:
+        given = authentication.settings.get(field)
+        if not isinstance(given, str) or not given or "{{" in given or given.startswith("$env.") or given in known:
+            continue
+        told = f"{field} is written in the document; bind it to a variable, so that the document can be shared"
+        findings.warning((*authentication.at, field), "literal-secret", told)
 
 
 def _check_consumer(consumer: Consumer, findings: Findings) -> None:

@@ -14,12 +14,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from perdure.capability.arguments import arguments, schema_of
+from perdure.capability.calling import passed_on
 from perdure.capability.catalog import contents
 from perdure.capability.model import Action, Output, Prompt, Resource, Tool
 from perdure.capability.performing import Outcome
 from perdure.capability.requests import CallError
 from perdure.capability.rest import Face
-from perdure.capability.skills import front
+from perdure.capability.skills import front, skill, slug
 from perdure.capability.templates import TemplateError, render
 from perdure.model.json import Json, encode
 from perdure.server.mcp import offering as offered
@@ -98,13 +99,13 @@ def offering(faces: Sequence[Face], tasks: Tasks | None = None) -> Offering:
 
 
 def _skills(faces: Sequence[Face]) -> list[offered.Skill]:
-    """The skills that the documents of adapters expose; of two with one name the first."""
+    """The skills that documents expose, or one of the document itself; of two with one name the first."""
     found: dict[str, offered.Skill] = {}
     for face in faces:
-        for exposure in face.performer.capability.exposures:
-            for each in exposure.skills:
-                made = contents(face, each)
-                found.setdefault(each.name, offered.Skill(name=each.name, front=front(made["SKILL.md"]), files=made))
+        capability = face.performer.capability
+        exposed = {each.name: contents(face, each) for one in capability.exposures for each in one.skills}
+        for name, made in (exposed or {slug(capability.title): skill(capability)}).items():
+            found.setdefault(name, offered.Skill(name=name, front=front(made["SKILL.md"]), files=made))
     return list(found.values())
 
 
@@ -114,9 +115,7 @@ def _tool(face: Face, tool: Tool, name: str) -> offered.Tool:
 
     async def call(given: dict[str, Json], caller: Caller) -> Answer:
         try:
-            outcome = await face.performer.perform(
-                face.exposure, tool.action, found, given, _authorization(face, caller)
-            )
+            outcome = await face.performer.perform(face.exposure, tool.action, found, given, _passed(face, caller))
             return _answer(outcome)
         except CallError as error:
             raise ToolError(f"{error.code}: {error}") from error
@@ -144,9 +143,8 @@ def _tool(face: Face, tool: Tool, name: str) -> offered.Tool:
     )
 
 
-def _authorization(face: Face, caller: Caller) -> str:
-    # What an adapter asks for is for it, and not for its upstreams.
-    return "" if face.exposure.authentication is not None else caller.headers.get("authorization", "")
+def _passed(face: Face, caller: Caller) -> dict[str, str]:
+    return passed_on(caller.headers, own=face.exposure.authentication is not None)
 
 
 def _answer(outcome: Outcome) -> Answer:
@@ -209,9 +207,7 @@ def _resource(face: Face, resource: Resource) -> offered.Resource:
 
     async def read(values: dict[str, str], caller: Caller) -> Content:
         try:
-            outcome = await face.performer.perform(
-                face.exposure, resource.action, found, values, _authorization(face, caller)
-            )
+            outcome = await face.performer.perform(face.exposure, resource.action, found, values, _passed(face, caller))
         except CallError as error:
             raise ToolError(f"{error.code}: {error}") from error
         result = outcome.result

@@ -34,6 +34,9 @@ Record: TypeAlias = Callable[[str, Callable[[], Awaitable[Json]]], Awaitable[Jso
 """Does what a step does, by its name, and gives what came of it; what is recorded is not done again."""
 
 
+_NOTHING: Mapping[str, str] = {}
+
+
 async def _at_once(name: str, call: Callable[[], Awaitable[Json]]) -> Json:
     return await call()
 
@@ -64,13 +67,13 @@ class Performer:
         action: Action,
         found: list[Argument],
         given: Mapping[str, Json],
-        authorization: str = "",
+        passed: Mapping[str, str] = _NOTHING,
     ) -> Outcome:
         """Carries out an action with arguments by name. Raises `CallError`."""
         self.check(found, given)
         if action.durable and self.durable is not None:
             return await self.durable.run(action, given)
-        scope = _Scope(self, exposure, action, found, given, authorization)
+        scope = _Scope(self, exposure, action, found, given, passed)
         try:
             if action.mode == "call":
                 return await scope.simple()
@@ -84,7 +87,7 @@ class Performer:
         self, exposure: Exposure, action: Action, found: list[Argument], given: Mapping[str, Json], record: Record
     ) -> Json:
         """Carries out an action with steps, each as it was recorded. Raises `CallError`."""
-        scope = _Scope(self, exposure, action, found, given, "")
+        scope = _Scope(self, exposure, action, found, given, _NOTHING)
         try:
             return (await scope.orchestrated(record)).value
         except TemplateError as error:
@@ -116,13 +119,13 @@ class _Scope:
         action: Action,
         found: list[Argument],
         given: Mapping[str, Json],
-        authorization: str,
+        passed: Mapping[str, str],
     ) -> None:
         self._performer = performer
         self._action = action
         self._given = given
         self._optional = {each.name.lower() for each in found if not each.required}
-        self._authorization = authorization
+        self._passed = passed
         self._known = references.prefixes(exposure, performer.capability.flows)
         self._steps: dict[str, Json] = {}
         self._named: dict[str, dict[str, Json]] = {}
@@ -160,7 +163,7 @@ class _Scope:
         covered = {name.lower() for name in given}
         # What `with` says nothing of comes from the argument of the same name.
         given |= {name: value for name, value in self._given.items() if name.lower() not in covered}
-        return await self._performer.caller.call(consumer, operation, given, self._authorization)
+        return await self._performer.caller.call(consumer, operation, given, self._passed)
 
     def _value(self, value: Json) -> Json:
         """A value of `with`: an argument, a JSONPath over the steps, a template, a variable, or itself."""

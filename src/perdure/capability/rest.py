@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from perdure.capability.admitting import Admission
 from perdure.capability.arguments import Argument, ArgumentError, arguments, from_text
+from perdure.capability.calling import passed_on
 from perdure.capability.model import Action, Exposure, Forward
 from perdure.capability.performing import Outcome, Performer
 from perdure.capability.requests import CallError, RawBody, find
@@ -145,9 +146,7 @@ class RestDoor:
             if error.status == 401 and route.face.admission.challenge:
                 response.headers["www-authenticate"] = route.face.admission.challenge
             return response
-        # What an adapter asks for is for it, and not for its upstreams.
-        own = route.face.exposure.authentication is not None
-        authorization = "" if own else headers.get("authorization", "")
+        passed = passed_on(headers, own=route.face.exposure.authentication is not None)
         body = await read_body(scope, receive, MAX_BODY)
         if route.forward is not None or route.action is None:
             return await _forward(route, given[len(route.segments) :], scope["method"], query, headers, body)
@@ -155,9 +154,7 @@ class RestDoor:
             found = _values(route, values, query, headers, body)
         except ArgumentError as error:
             raise CallError(400, "invalid_parameter", str(error)) from error
-        outcome = await route.face.performer.perform(
-            route.face.exposure, route.action, route.arguments, found, authorization
-        )
+        outcome = await route.face.performer.perform(route.face.exposure, route.action, route.arguments, found, passed)
         return _response(outcome)
 
 
@@ -283,6 +280,6 @@ async def _forward(
     for parameter in consumer.inputs:
         if parameter.place == "header" and isinstance(parameter.value, str):
             request.headers[parameter.name.lower()] = str(performer.caller.variables.constant(parameter.value))
-    reply = await performer.caller.send(consumer, request, "", MAX_BODY)
+    reply = await performer.caller.send(consumer, request, {}, MAX_BODY)
     kept = {name: reply.headers[name] for name in ("content-type", *_PASSED) if name in reply.headers}
     return Response(reply.body, reply.status, kept)

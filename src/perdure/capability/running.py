@@ -65,6 +65,9 @@ def prepare(
             continue
         running.append(_run(opened, options, environment, upstream))
         bad += [each for each in opened.findings.all if options.strict or each.severity == "error"]
+    variables = {name for one in running for name in one.performer.caller.variables.declared}
+    for name in options.given.keys() - variables if running else ():
+        bad.append(Finding(str(files[0]), 1, "error", "unknown-bind", f"--set {name}: no document has that variable"))
     known = {each.namespace for one in running for each in one.opened.capability.consumers}
     for namespace in options.base_uris.keys() - known - {""}:
         told = f"--base-uri {namespace}=...: nothing is consumed under {namespace}; there is {', '.join(sorted(known))}"
@@ -75,12 +78,7 @@ def prepare(
 
 
 def _run(opened: Opened, options: Options, environment: Mapping[str, str], upstream: Upstream) -> Running:
-    # Another document's variables may be among those that were set.
-    declared = {
-        name for bind in opened.capability.binds for key in bind.keys for name in (key, f"{bind.namespace}.{key}")
-    }
-    given = {name: value for name, value in options.given.items() if name in declared}
-    variables = opened.bind(environment, given)
+    variables = opened.bind(environment, options.given)
     for exposure in opened.capability.exposures:
         check_admission(exposure, variables, opened.findings)
     placed: dict[str, str] = {}

@@ -15,7 +15,6 @@ import yaml
 
 from perdure.capability.arguments import Argument, arguments
 from perdure.capability.describing import upstream_calls
-from perdure.capability.loading import Opened
 from perdure.capability.model import Capability, Exposure, RestOperation, Tool
 from perdure.capability.openapi import document
 from perdure.capability.source import DocumentError, parse
@@ -33,15 +32,20 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_MAX_NAME].strip("-") or "capability"
 
 
-def skill(opened: Opened, text: str, name: str = "") -> dict[str, bytes]:
-    """The files of the skill of a capability, by path within its folder. `text` is the document as it is written."""
-    capability = opened.capability
+def skill(capability: Capability, text: str = "", name: str = "") -> dict[str, bytes]:
+    """The files of the skill of a capability, by path within its folder.
+
+    `text` is the document as it is written. Without it the skill is one of a server that serves the capability already:
+    it needs neither the document, which may hold credentials, nor a client.
+    """
     name = slug(name or capability.title or "capability")
     made = {
         "SKILL.md": _skill(capability, name, text),
         "references/tools.md": _tools(capability),
-        "assets/capability.yaml": text,
     }
+    if not text:
+        return {path: content.encode() for path, content in made.items()}
+    made["assets/capability.yaml"] = text
     if any(each.kind == "rest" for each in capability.exposures):
         made["references/rest.md"] = _rest(capability)
         made["assets/openapi.json"] = encode(document(capability)).decode() + "\n"
@@ -79,26 +83,27 @@ def _skill(capability: Capability, name: str, text: str) -> str:
     fields: dict[str, Json] = {
         "name": name,
         "description": about[: _MAX_DESCRIPTION - len(when)] + when,
-        "metadata": {
-            "perdure.version": capability.revision or "1",
-            "perdure.source": hashlib.sha256(text.encode()).hexdigest()[:16],
-        },
+        "metadata": {"perdure.version": capability.revision or "1"},
     }
+    if text:
+        fields["metadata"]["perdure.source"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     if read_only:
         fields["allowed-tools"] = " ".join(read_only)
-    return front_matter(fields) + "\n".join(_body(capability)) + "\n"
+    return front_matter(fields) + "\n".join(_body(capability, bool(text))) + "\n"
 
 
-def _body(capability: Capability) -> Iterator[str]:
+def _body(capability: Capability, exported: bool) -> Iterator[str]:
     yield f"# {capability.title or 'Capability'}\n"
     yield f"{capability.description}\n"
     variables = [name for bind in capability.binds for name in bind.keys]
-    yield "## Before you begin\n"
-    yield "Serve the capability with `perdure capability run assets/capability.yaml`, or use a server that does."
-    if variables:
-        yield f"It needs these variables in its environment: {', '.join(f'`{each}`' for each in variables)}."
-        yield "Never write their values into files or answers."
-    yield "\n## Tools\n"
+    if exported:
+        yield "## Before you begin\n"
+        yield "Serve the capability with `perdure capability run assets/capability.yaml`, or use a server that does."
+        if variables:
+            yield f"It needs these variables in its environment: {', '.join(f'`{each}`' for each in variables)}."
+            yield "Never write their values into files or answers."
+        yield ""
+    yield "## Tools\n"
     yield "| tool | what it does | effect |\n|---|---|---|"
     for _, tool in _all_tools(capability):
         yield f"| `{tool.action.name}` | {_line(tool.action.description)} | {_effect(tool)} |"
@@ -114,7 +119,7 @@ def _body(capability: Capability) -> Iterator[str]:
     yield "- `HTTP 404`: there is no such thing. Look for the right id."
     yield "- `upstream_unreachable` or `upstream_timeout`: the API does not answer. Wait, and repeat what only reads."
     yield "\nArguments and examples: [references/tools.md](references/tools.md)."
-    if any(each.kind == "rest" for each in capability.exposures):
+    if exported and any(each.kind == "rest" for each in capability.exposures):
         yield "The same over REST: [references/rest.md](references/rest.md), or `python scripts/call.py --help`."
 
 

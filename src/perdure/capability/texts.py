@@ -1,4 +1,4 @@
-"""Templates and JSONPaths, wherever they stand in a document: each must be one that can be read. Prose is left alone."""
+"""Templates and JSONPaths, wherever they stand in a document: each must be readable. Prose is left alone."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "mcp": "Let agents operate a server by the Model Context Protocol.",
     "capability": "Run and check documents that describe an API to agents.",
     "doctor": "Look for what is wrong with a server or a database file.",
+    "db": "Move a database between a file and PostgreSQL, or back up a file.",
     "gc": "Remove what is past its retention from a database file.",
 }
 

@@ -1,9 +1,10 @@
 """The life of a server process: port, apps, node, requests, and an orderly end.
 
 The port is taken first and the node started before the first request is accepted. The first SIGINT or SIGTERM
-ends it in order (requests are answered, steps may finish, the rest is handed back); a second one ends it at once,
-even while a step blocks the event loop, which is safe too: what was acknowledged is committed. When the node has
-stopped, nothing that users' code still does keeps the process.
+ends it in order: it is not ready any more, and goes on for as long as it should drain, so that a balancer sees that;
+then requests are answered, steps may finish, and the rest is handed back. A second one ends it at once, even while a
+step blocks the event loop, which is safe too: what was acknowledged is committed. When the node has stopped, nothing
+that users' code still does keeps the process.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ _FAREWELL = 1.0
 class Settings(msgspec.Struct, frozen=True):
     """What `perdure dev` or `perdure start` was asked for. `retry_interval` in ms.
 
-    `polling` without the port and $PORT, which are known when the server starts.
+    `polling` without the port and $PORT, which are known when the server starts. `drain`: how many seconds it goes on
+    after the signal that ends it, not ready any more.
     """
 
     apps: tuple[str, ...]
@@ -73,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True):
     polling: Polling = Polling()
     deny_vulnerable_sdks: bool = False
     patience: Patience = Patience()
+    drain: float = 0.0
 
     def tell(self, text: str) -> None:
         """Says something to whoever started the server."""
@@ -104,7 +107,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         raise click.ClickException(f"cannot open {shown(settings.db)}: {error.strerror}") from error
     # A request that is cut off at the end is told in one line; its traceback says nothing to anybody.
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    server = _Server(_uvicorn_config(make_app(node, settings.guard)), node)
+    server = _Server(node, settings)
     _install_signals(server, settings)
     serving = asyncio.create_task(server.serve([listener]))
     poller = _poller(settings, node, listener.getsockname()[1])
@@ -177,9 +180,18 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, node: Node) -> None:
-        super().__init__(config)
+    def __init__(self, node: Node, settings: Settings) -> None:
+        super().__init__(_uvicorn_config(make_app(node, settings.guard, draining=lambda: self.should_exit)))
         self._node = node
+        self._drain = settings.drain
+        self._until: float | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        if not await super().on_tick(counter):
+            return False
+        if self._until is None:
+            self._until = time.monotonic() + self._drain
+        return time.monotonic() >= self._until
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Subscribers stay for as long as they are served: they would keep the server for the whole time it may take.

@@ -59,6 +59,15 @@ from perdure.cli.polling import polling, polling_options
     type=click.Choice(["text", "json"]),
     help="json: one object a line, on standard error.",
 )
+@click.option(
+    "--drain",
+    default=0.0,
+    show_default=True,
+    envvar="PERDURE_DRAIN",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long it goes on after SIGTERM, not ready any more, so that a balancer sees that and sends nothing.",
+)
 @polling_options(0)
 @patience_options
 def command(
@@ -70,6 +79,7 @@ def command(
     port: int,
     db: str,
     log_format: LogFormat,
+    drain: float,
     sdk_urls: tuple[str, ...],
     poll_interval: float,
     no_poll: bool,
@@ -111,5 +121,6 @@ def command(
             polling=polling(sdk_urls, poll_interval, no_poll, discovery=False),
             deny_vulnerable_sdks=deny_vulnerable_sdks,
             patience=Patience(endpoint_silence, endpoint_grace),
+            drain=drain,
         )
     )

@@ -50,7 +50,8 @@ class Op(msgspec.Struct, gc=False):
     SendEvent {"events": [..]}; SendSignal {"signal", "data"}; Gateway {"url", "method", "headers", "body"};
     AIGateway {"url", "headers", "auth_key", "format", "body"}; DeferAdd {"fn_slug", "input", "meta"?};
     DeferAbort {"target_hashed_id"}. Those of other servers may have {"parallelMode": "race"} too. `metadata` are
-    notes that an app attaches to the step.
+    notes that an app attaches to the step. `timed`: its app said when it began, so that is the same however often it
+    is told.
     """
 
     op: str
@@ -62,6 +63,7 @@ class Op(msgspec.Struct, gc=False):
     attempt: int = 0
     started_at: int = 0
     ended_at: int = 0
+    timed: bool = False
     no_retry: bool = False
     retry_after: int | None = None
     metadata: Json = None

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, ParamSpec, Protocol
 
 from perdure.bus import MemoryBus
 from perdure.engine import flow, reads
@@ -19,9 +19,11 @@ from perdure.engine.turn import Decision, Ended
 from perdure.model.errors import StoreError
 from perdure.model.records import RunStatus
 from perdure.runner.decider import Decider
+from perdure.runner.errands import Errands
 from perdure.runner.streams import Streams
 from perdure.store.protocol import EVERYTHING
 
+P = ParamSpec("P")
 _log = logging.getLogger("perdure.runner")
 
 _COURTESY: Final = 0.02
@@ -65,8 +67,9 @@ class Neighbours:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.errands = Errands(host.decider)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._looking = False
+        self._looking = self._stopped = False
         self.on_apps: Callable[[], Awaitable[None]] | None = None
         self.on_said: Callable[[str], None] = lambda _: None
         """Hears what was said to all nodes with `say ...`."""
@@ -76,7 +79,7 @@ class Neighbours:
         kind, _, rest = news.partition(" ")
         if kind == "ended":
             if self._host.ended.is_wanted(rest) or self._host.resides(rest):
-                self._spawn(self._ended([rest]))
+                self._spawn(self._ended, [rest])
         elif kind == "woken":
             node, _, run_id = rest.partition(" ")
             if node == self._host.decider.node:
@@ -84,17 +87,23 @@ class Neighbours:
         elif kind == "ready":
             self._look_soon()
         elif kind == "blocked":
-            self._spawn(self._unblock([rest]))
+            self._spawn(self._unblock, [rest])
         elif kind == "stream":
             self._host.streams.grew(rest)
         elif kind == "apps":
-            self._spawn(self._apps())
+            self._spawn(self._apps)
+        elif kind == "ask":
+            self.errands.heard_ask(rest)
+        elif kind == "answer":
+            self.errands.heard_answer(rest)
         elif kind == "say":
             self.on_said(rest)
         elif news == EVERYTHING:
-            self._spawn(self._everything())
+            self._spawn(self._everything)
 
     async def stop(self) -> None:
+        self._stopped = True
+        await self.errands.stop()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -119,7 +128,7 @@ class Neighbours:
     def _look_soon(self) -> None:
         if not self._looking and self._host.has_room():
             self._looking = True
-            self._spawn(self._look())
+            self._spawn(self._look)
 
     async def _look(self) -> None:
         await asyncio.sleep(_COURTESY * (1 + random.random()))
@@ -139,14 +148,15 @@ class Neighbours:
         function = self._host.decider.catalogue.get(key.removeprefix(flow.UNKNOWN_FUNCTION))
         return function is None or function.paused
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _spawn(self, look: Callable[P, Coroutine[None, None, None]], *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self._stopped:
+            task = asyncio.get_running_loop().create_task(self._guarded(look, *args, **kwargs))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, look: Callable[P, Coroutine[None, None, None]], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            await work
+            await look(*args, **kwargs)
         except StoreError as error:
             _log.warning("news of other nodes are looked at again later: %s", error)
 

@@ -110,16 +110,27 @@ class Tee:
         self._decider = decider
         self._confirm = confirm
         self._steps: set[str] = set()
+        self._begun = False
 
     def on_ended(self, _: Ended) -> None:
         self.over.set()
 
+    async def begin(self) -> None:
+        """It begins to speak. What is over by then comes first. It begins once, whatever it says."""
+        if self._begun:
+            return
+        self._begun = True
+        await commit_recorded(self._tail, self._decider)
+        self._tail.begin_part()
+
     async def add(self, entry: Entry) -> None:
         """Adds an event, and waits while too much is not kept yet. Raises `StreamTooLargeError`."""
         tail, step = self._tail, entry.step
-        if self.over.is_set() and entry.kind == "data":
+        if self.over.is_set() and entry.kind != "response":
             # Whoever asks about a run that is over hears the same, whenever it asks.
             return
+        if entry.kind == "response":
+            await commit_recorded(tail, self._decider)
         if step is not None and step in self._steps and tail.speakers.get(step) is not self:
             # A later attempt speaks for the step by now, and only that one counts.
             return
@@ -153,6 +164,15 @@ class Tee:
                     self._tail.add(entry.kind, entry.step)
 
 
+async def commit_recorded(tail: Tail, decider: Decider) -> None:
+    """Commits what steps have said that are done, as their apps say, and recorded: before the end is told."""
+    for step, tee in tuple(tail.early.items()):
+        entries = await decider.view(partial(streams.settled, tail.run_id, step))
+        if entries is not None and tail.speakers.get(step) is tee:
+            for entry in entries:
+                tail.add(entry.kind, entry.step)
+
+
 class Reader:
     """Follows one stream. Made by `Streams.following`."""
 
@@ -170,6 +190,10 @@ class Reader:
     def on_ended(self, _: Ended) -> None:
         self._over = True
         self.news.set()
+
+    def parts_before(self, offset: int) -> int:
+        """See `Tail`."""
+        return self._tail.parts_before(offset)
 
     async def begin(self) -> Overview:
         """Looks where the stream stands. Raises `NotFoundError`."""
@@ -223,6 +247,7 @@ class Reader:
 
     async def _end(self, overview: Overview) -> list[StreamEvent] | None:
         """The last events, once it is sure that no others come; None: look once more."""
+        await commit_recorded(self._tail, self._decider)
         if not self._tail.settled:
             with contextlib.suppress(StreamTooLargeError):
                 await self._tail.settle()
@@ -326,6 +351,7 @@ class Streams:
 
     def _confirm(self, tee: Tee, step: str) -> None:
         tail = self._acquire(tee.run_id)
+        tail.early[step] = tee
         task = asyncio.get_running_loop().create_task(self._commit_once_recorded(tail, tee, step))
         self._confirming.add(task)
         task.add_done_callback(self._confirming.discard)
@@ -343,9 +369,11 @@ class Streams:
                 if tail.speakers.get(step) is tee:
                     for entry in entries:
                         tail.add(entry.kind, entry.step)
-                return
+                break
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+        if tail.early.get(step) is tee:
+            del tail.early[step]
 
     @contextmanager
     def following(self, run_id: str, after: int = 0, *, everything: bool = False) -> Generator[Reader]:

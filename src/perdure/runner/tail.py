@@ -50,6 +50,8 @@ class Tail:
         """The steps that have said what is neither committed nor rolled back."""
         self.speakers: dict[str, object] = {}
         """Who speaks for a step that is open, where several could: only the last who began does."""
+        self.early: dict[str, object] = {}
+        """The steps that are done, as their speakers say, but are not known to be recorded."""
         self._decider = decider
         self._limit = limit
         self._idle = idle
@@ -66,6 +68,8 @@ class Tail:
         self._floor = 0
         self._events: list[StreamEvent] = []
         self._bytes = 0
+        # How many requests began to speak before an entry, by its count.
+        self._parts: dict[int, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -135,6 +139,14 @@ class Tail:
     def floor(self) -> int:
         """The offset up to which the store has everything that was told."""
         return self._floor
+
+    def begin_part(self) -> None:
+        """A request begins to speak: those who listen right now are told, as it is no event of the log."""
+        self._parts[self._count + 1] = self._parts.get(self._count + 1, 0) + 1
+
+    def parts_before(self, offset: int) -> int:
+        """How many requests began to speak between the event before this offset and the one that has it."""
+        return 0 if self._shift is None else self._parts.get(offset - self._shift, 0)
 
     def look_elsewhere(self) -> None:
         """Another node may have kept something: what is in memory is not all there is."""

@@ -69,6 +69,7 @@ class App:
             raise ConfigError(f"app {id!r}", problems)
         self.id = id
         self._functions: dict[str, Function[Json]] = {}
+        self._agents: dict[str, Json] = {}
         self._sender: Sender | None = None
         self._sender_loop: asyncio.AbstractEventLoop | None = None
         self._remote: RemoteSender | None = None
@@ -77,6 +78,18 @@ class App:
     def functions(self) -> Mapping[str, Function[Json]]:
         """The functions by slug, those made by `on_failure` included."""
         return MappingProxyType(self._functions)
+
+    @property
+    def agents(self) -> Mapping[str, Json]:
+        """The agents by id, which a server of the app offers over HTTP: durable ones, and those that were added."""
+        return MappingProxyType(self._agents)
+
+    def add_agent(self, agent: Json) -> None:
+        """Offers an agent over HTTP. A durable one is offered by itself; one of the same id gives way to this."""
+        id: Json = getattr(agent, "id", None)
+        if not isinstance(id, str) or not callable(getattr(agent, "stream", None)):
+            raise ConfigError(f"app {self.id!r}", [f"agent: must be an agent, got {agent!r}"])
+        self._agents[id] = agent
 
     def function(self, id: str, **options: Unpack[FunctionOptions]) -> FunctionDecorator:
         """Registers a handler: a function (`async def` or plain) of one argument, the context.

@@ -8,7 +8,7 @@ nobody outside).
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -21,10 +21,12 @@ from starlette.websockets import WebSocketDisconnect
 
 from perdure.model.errors import StoreError
 from perdure.server import (
+    agent_door,
     browser,
     connect,
     endpoints,
     graphql,
+    health,
     openapi,
     operations,
     realtime,
@@ -53,14 +55,14 @@ _log = logging.getLogger("perdure.server")
 _UNKNOWN_KEY = {"status": 401, "message": "", "error": "Event key not found"}
 
 
-def make_app(backend: Backend, guard: Guard | None = None) -> ASGIApp:
+def make_app(backend: Backend, guard: Guard | None = None, *, draining: Callable[[], bool] = lambda: False) -> ASGIApp:
     """The server of a node as an ASGI application; it can be mounted under a path of another one.
 
-    Without a guard it lets everybody in.
+    Without a guard it lets everybody in. `draining` says whether it is about to stop, which makes it not ready.
     """
     metrics = Metrics()
     guard = guard or Guard()
-    return Door(backend, metrics, _router(backend, metrics, guard), guard)
+    return Door(backend, metrics, _router(backend, metrics, guard, draining), guard)
 
 
 class Door:
@@ -192,10 +194,7 @@ def _preflight(scope: Scope) -> dict[str, str]:
     }
 
 
-def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
-    async def health(request: Request) -> Response:
-        return reply({"status": 200, "message": "OK"})
-
+def _router(backend: Backend, metrics: Metrics, guard: Guard, draining: Callable[[], bool]) -> Starlette:
     async def expose(request: Request) -> Response:
         found = await backend.health()
         text = metrics.expose(found, backend.load, len(backend.catalogue.functions))
@@ -205,8 +204,7 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
         routes=[
             # First, for they are asked once a step.
             *endpoints.routes(backend, guard),
-            Route("/health", health),
-            Route("/health/", health),
+            *health.routes(backend, draining),
             Route("/metrics", expose),
             *rest_v0.routes(backend),
             *run_state.routes(backend),
@@ -220,6 +218,7 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard) -> Starlette:
             *realtime.routes(backend, guard),
             *connect.routes(backend, guard),
             *mcp.routes(backend, lambda: application),
+            *agent_door.routes(backend),
         ],
         exception_handlers={
             HTTPException: _on_http_error,

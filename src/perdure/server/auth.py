@@ -1,12 +1,12 @@
 """Who may come in: the one check that every request passes before any route sees it.
 
 With keys, `/e/{key}` asks for an event key and all else for the signing key as a bearer, routes that do not exist
-yet included. Open are `/health`, the module for pages, which is the same for all, and CORS preflights, which carry no
-credentials; what subscribers and workers connect to asks for a token that a caller with the key got for them. Without
-keys the server is for this machine alone: it then answers only to local host names, because a web page can make its own
-name lead to 127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name. Nor may pages of other
-origins operate it, for some requests a browser sends without asking first; what SDKs do in pages stays open to them: to
-send events, to listen with a token, and to come for an answer with one.
+yet included. Open are `/health` and what is below it, the module for pages, which is the same for all, and CORS
+preflights, which carry no credentials; what subscribers and workers connect to asks for a token that a caller with the
+key got for them. Without keys the server is for this machine alone: it then answers only to local host names, because a
+web page can make its own name lead to 127.0.0.1 (DNS rebinding) and would get past the browser's rules under that name.
+Nor may pages of other origins operate it, for some requests a browser sends without asking first; what SDKs do in pages
+stays open to them: to send events, to listen with a token, and to come for an answer with one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from starlette.types import Scope
 
 from perdure.model.keys import Keys
 from perdure.server.bodies import header
-from perdure.server.envelope import ApiError, error_reply, is_events
+from perdure.server.envelope import ApiError, error_reply, is_agents, is_events, reply
 
 ServerKind = Literal["dev", "cloud"]
 
-_OPEN_PATHS = frozenset({"/health", "/health/", "/perdure-stream.js"})
+_OPEN_PATHS = frozenset({"/health", "/health/", "/health/live", "/health/ready", "/perdure-stream.js"})
 _TOKEN_PATHS = frozenset({"/v1/realtime/connect", "/v1/realtime/sse", "/v0/connect"})
 """Their routes ask for a token of their own: a browser cannot send headers with a WebSocket or an EventSource."""
 _PAGE_PATHS = _OPEN_PATHS | {"/v1/realtime/connect", "/v1/realtime/sse"}
@@ -60,6 +60,8 @@ class Guard:
         if scheme.lower() == "bearer" and self.keys.knows_bearer(bearer.strip()):
             return None
         headers = {"x-content-type-options": "nosniff", "www-authenticate": "Bearer"}
+        if is_agents(path):
+            return reply({"error": "Invalid or expired token"}, 401, headers)
         return Response("Authentication failed\n", 401, headers, "text/plain")
 
     def secret(self, purpose: str, installation: Callable[[str], bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from perdure.apps.endpoints import Endpoints
@@ -52,6 +52,11 @@ class Backend(Protocol):
     @property
     def realtime(self) -> Hub:
         """Where messages are published and subscribed to."""
+        ...
+
+    @property
+    def agents(self) -> Mapping[str, Json]:
+        """The agents that the apps of the node offer, by id: `(agent, app)` each."""
         ...
 
     @property

@@ -2,6 +2,7 @@
 
 - `/e`: {"ids": [""], "status": 400, "error": "..."}
 - `/v2`, `/api/v2`: {"errors": [{"code": "...", "message": "..."}]}
+- `/api/agents`, `/api/memory`: {"error": "..."}
 - everything else: {"error": "...", "data": null, "status": 400}
 """
 
@@ -39,12 +40,18 @@ def is_events(path: str) -> bool:
     return path == "/e" or path.startswith("/e/")
 
 
+def is_agents(path: str) -> bool:
+    return path.startswith(("/api/agents/", "/api/memory/")) or path == "/api/agents"
+
+
 def error_body(path: str, error: ApiError) -> Json:
     """The error as the API of the path wraps it."""
     if is_events(path):
         return {"ids": [""], "status": error.status, "error": error.message}
     if is_v2(path):
         return {"errors": [{"code": error.code, "message": error.message}]}
+    if is_agents(path):
+        return {"error": error.message}
     return {"error": error.message, "data": None, "status": error.status}
 
 

@@ -99,10 +99,10 @@ def _responses(operation: Operation, mount: str) -> Json:
     if "409" in responses and operation.status == 200 and mount == _V2:
         # A repeated invocation is answered with the run that it started first.
         responses["409"] = _response(" ".join(found[409]), {"anyOf": [operation.answer, error]})
-    if 401 not in found and operation.path != "/health":
+    if 401 not in found and not operation.path.startswith("/health"):
         responses["401"] = _response("The signing key is missing or unknown.", s.TEXT, "text/plain")
     responses["403"] = _response("A server for development answers only under names of its own machine.", error)
-    responses["503"] = _response("The store cannot answer now; try again later.", error)
+    responses.setdefault("503", _response("The store cannot answer now; try again later.", error))
     answer = {"description": HTTPStatus(operation.status).phrase}
     shown = answer if operation.answer is None else _response(answer["description"], operation.answer)
     return {str(operation.status): shown, **responses}

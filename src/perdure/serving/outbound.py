@@ -120,10 +120,9 @@ class Outbound:
             raise self._unanswered(url, error) from error
 
     @property
-    def authorization(self) -> dict[str, str]:
-        """The header that proves who asks."""
-        keys = self._settings.keys
-        return {"authorization": f"Bearer {keys[0].bearer}"} if keys else {}
+    def authorizations(self) -> list[dict[str, str]]:
+        """The headers that prove who asks, each to be tried when the one before it is refused."""
+        return [{"authorization": f"Bearer {key.bearer}"} for key in self._settings.keys] or [{}]
 
     async def _fetch_state(self, run_id: str, what: str) -> bytes:
         url = f"{self._settings.api_url}/v0/runs/{quote(run_id, safe='')}/{what}"

@@ -31,6 +31,7 @@ _COMMENT: Final = b":\n\n"
 _PIECE: Final = 64 * 1024
 _FAREWELL: Final = 5.0
 """How long a server has for the end of what it is told (seconds)."""
+_REFUSED: Final = frozenset({401, 403})
 _UNKNOWN: Final = frozenset({404, 405})
 """What a server answers that takes no streams."""
 _TOO_LARGE: Final = 413
@@ -184,6 +185,32 @@ class Pipe:
         await self._moved.wait()
 
 
+class Body:
+    """What is read of a pipe, for a request that may have to be made again: what was sent is kept while it is little."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._sent: list[bytes] = []
+        self._size = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was sent is still there."""
+        return self._size <= ROOM
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """From the beginning, to the end of the pipe."""
+        for piece in self._sent:
+            yield piece
+        async for piece in self._pipe.read():
+            self._size += len(piece)
+            if self.is_whole:
+                self._sent.append(piece)
+            else:
+                self._sent.clear()
+            yield piece
+
+
 class NoChannel:
     """For callers that take no stream."""
 
@@ -263,14 +290,15 @@ class ServerChannel:
         self._pipe.write(event)
 
     async def _send(self) -> None:
-        headers = {
-            **self._outbound.authorization,
-            "content-type": "application/octet-stream",
-            "x-request-id": self._request_id,
-        }
+        body, keys = Body(self._pipe), self._outbound.authorizations
+        headers = {"content-type": "application/octet-stream", "x-request-id": self._request_id}
+        path = tee_path(self._run_id)
         try:
-            async with self._outbound.open("POST", tee_path(self._run_id), headers, self._pipe.read()) as reply:
-                await self._heed(reply)
+            for key in keys:
+                async with self._outbound.open("POST", path, {**key, **headers}, body.read()) as reply:
+                    if reply.status not in _REFUSED or key is keys[-1] or not body.is_whole:
+                        await self._heed(reply)
+                        break
         except ServerError as error:
             _log.warning("run %s: its stream did not reach the server: %s", self._run_id, error)
         finally:

@@ -184,7 +184,9 @@ def _outcome(op: Op, wire: _Wire, opts: dict[str, Json], no_retry: bool, delay: 
         op.opts = {**(op.opts or {}), "retries": retries}
     if _text(opts, "experimentName"):
         op.metadata = [*(op.metadata if isinstance(op.metadata, list) else ()), _experiment(opts)]
-    op.started_at, op.ended_at = _timing(wire.timing, op.ended_at)
+    timing = _timing(wire.timing, op.ended_at)
+    if timing is not None:
+        op.started_at, op.ended_at, op.timed = *timing, True
     if op.op in (STEP_RUN, STEP_RAW):
         op.data = _json(op, wire.data)
         return
@@ -221,13 +223,13 @@ def _json(op: Op, data: msgspec.Raw) -> bytes:
     return raw
 
 
-def _timing(timing: Json, now: int) -> tuple[int, int]:
-    """When a step began and ended (ms), as its app says, but never in the future and never before what can be."""
+def _timing(timing: Json, now: int) -> tuple[int, int] | None:
+    """When a step began and ended (ms), as its app says, None if that is in the future or before what can be."""
     if isinstance(timing, dict):
         start, length = timing.get("a"), timing.get("b")
         if isinstance(start, int) and isinstance(length, int) and length >= 0 and 0 < start // 1_000_000 <= now:
             return start // 1_000_000, min(now, (start + length) // 1_000_000)
-    return now, now
+    return None
 
 
 def _opts(op: Op, wire: _Wire, opts: dict[str, Json], now: int) -> dict[str, Json] | None:

@@ -33,9 +33,13 @@ class MalformedStreamError(ValueError):
     """What an app sent as a stream is none; the text says where."""
 
 
+METADATA: Final = b"inngest.metadata"
+"""The name of the first event of every stream."""
+
+
 def metadata(run_id: str) -> bytes:
     """The first event of every stream: whose it is."""
-    return b"event: inngest.metadata\ndata: " + encode({"runId": run_id}) + b"\n\n"
+    return b"event: " + METADATA + b"\ndata: " + encode({"runId": run_id}) + b"\n\n"
 
 
 def event_bytes(event: StreamEvent) -> bytes:

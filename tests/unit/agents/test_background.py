@@ -8,17 +8,13 @@ import pytest
 
 from perdure.agents.agent import Agent
 from perdure.agents.background import Background, BackgroundConfig
-from perdure.agents.background.config import bad_until_idle, eligible, max_idle, plan_of
 from perdure.agents.chunks import Chunk
 from perdure.agents.context import ToolContext
 from perdure.agents.errors import ConflictError, GoneError, RunNotFoundError
 from perdure.agents.memory import Memory
 from perdure.agents.messages import ToolPart
-from perdure.agents.options import OptionError
-from perdure.agents.tools import Tool, client_tool, tool
-from perdure.model.errors import ConfigError
+from perdure.agents.tools import Tool, tool
 from perdure.model.json import Json
-from perdure.testing.models import ScriptedModel
 from perdure.testing.script import ToolCall, Turn
 from tests.support.agent_runs import chunks_of, kinds, only, said_by, scripted
 from tests.support.agent_storage import storing
@@ -321,12 +317,60 @@ async def test_a_continuation_keeps_what_belongs_into_the_thread() -> None:
         assert isinstance(part, ToolPart) and part.tool_invocation.result == {"topic": "sun"}
 
 
+@pytest.mark.parametrize("idle", [True, {"max_idle_ms": 20}])
+async def test_the_work_of_the_end_is_done_once(idle: Json) -> None:
+    async with storing() as storage:
+        memory = Memory(storage=storage, generate_title=True)
+        lab = Lab([call()], "I am on it", *(["It is a star"] if idle is True else []), "The sun", memory=memory)
+        scope: dict[str, Json] = {"thread": "t", "resource": "u"}
+        if idle is True:
+            said = await lab.until_idle(idle, memory=scope)
+        else:
+            said = await said_by(lab.agent, until_idle=idle, memory=scope)
+            await lab.agent.cancel_background_task(task_of(said))
+        assert kinds(said).split().count("finish") == 2
+        assert kinds(said).split().count("step-finish") == (3 if idle is True else 2)
+        thread = await storage.thread("t")
+        assert thread is not None and thread.title == "The sun"
+
+
 async def test_arguments_that_do_not_fit_make_no_task() -> None:
     lab = Lab([ToolCall("research", {"subject": 1}, "c1")], "I see")
     said = await said_by(lab.agent)
     assert only(said, "tool-result")[0]["result"]["error"] is True
     assert not only(said, "background-task-started")
     assert (await lab.agent.list_background_tasks()).total == 0
+
+
+async def test_a_call_that_needs_approval_is_a_task_once_it_is_approved() -> None:
+    lab = Lab([call()], "on it", "done")
+    lab.tool.requires_approval = True
+    said = await said_by(lab.agent, until_idle=True)
+    assert kinds(said).endswith("tool-call tool-call-approval suspended")
+    lab.gate.set()
+    said = await chunks_of(await lab.agent.approve_tool_call("run-0", "c1"))
+    assert only(said, "background-task-completed")[0]["result"] == {"topic": "sun"}
+    assert lab.begun[0][0] == "sun"
+
+
+async def test_a_continuation_has_steps_of_its_own() -> None:
+    lab = Lab([call()], "on it", [call("moon", "c2")], "and on it", max_steps=2)
+    said = await lab.until_idle(True)
+    assert [item["stepResult"]["reason"] for item in only(said, "finish")][-1] in ("stop", "max-steps")
+    assert lab.begun[1][0] == "moon"
+    assert len(only(said, "step-start")) == 4
+
+
+async def test_tools_that_only_a_run_has_are_carried_out_in_it() -> None:
+    @tool(background=True)
+    def theirs() -> str:
+        """Of this run alone."""
+        return "mine"
+
+    agent, model = scripted([ToolCall("theirs", {}, "c1")], "done", background_tasks=BackgroundConfig("all"))
+    said = await said_by(agent, toolsets=[[theirs]])
+    assert only(said, "tool-result")[0]["result"] == "mine"
+    assert "_background" not in model.prompts[0].tools[0].schema.get("properties", {})
 
 
 async def test_a_sub_agent_may_be_a_task() -> None:
@@ -340,40 +384,3 @@ async def test_a_sub_agent_may_be_a_task() -> None:
     assert only(said, "background-task-completed")[0]["result"]["text"] == "42"
     inner = [payload["payload"]["payload"]["output"]["type"] for payload in only(said, "background-task-output")]
     assert inner[0] == "start" and inner[-1] == "finish"
-
-
-def test_which_calls_run_in_the_background() -> None:
-    plain = Tool("plain", "", {"type": "object"}, lambda args, ctx: 1)
-    ready = Tool("ready", "", {"type": "object"}, lambda args, ctx: 1, background=Background("foreground"))
-    theirs = client_tool("theirs", "", {"type": "object"})
-    everything = BackgroundConfig("all")
-    assert eligible(None, "plain", plain) is None
-    assert eligible(everything, "plain", plain) == Background()
-    assert eligible(everything, "theirs", theirs) is None
-    assert eligible(BackgroundConfig({"ready": False}), "ready", ready) is None
-    assert eligible(BackgroundConfig({"ready": True}), "ready", ready) == Background("foreground")
-    assert eligible(BackgroundConfig({"ready": Background("awaited")}), "ready", ready) == Background("awaited")
-    assert eligible(BackgroundConfig(disabled=True), "ready", ready) is None
-    assert plan_of(Background("foreground"), None) is None
-    chosen = plan_of(Background("foreground"), {"disposition": "awaited", "timeoutMs": 1e12, "maxRetries": 99})
-    assert chosen is not None
-    assert (chosen.disposition, chosen.timeout, chosen.retries) == ("awaited", 24 * 3600 * 1000, 20)
-    odd = plan_of(Background(), {"disposition": "sometimes", "timeoutMs": -1, "maxRetries": True})
-    assert odd is not None and (odd.disposition, odd.timeout, odd.retries) == ("deferred", 300_000, 0)
-    assert plan_of(Background(), {"enabled": False}) is None
-
-
-@pytest.mark.parametrize("given", [3, {"max_idle_ms": 0}, {"idle": 1}, {"maxIdleMs": True}])
-async def test_until_idle_is_checked(given: Json) -> None:
-    assert bad_until_idle(given) is not None
-    agent, _ = scripted("hello")
-    with pytest.raises(OptionError, match="until_idle"):
-        await agent.stream("go", until_idle=given)
-
-
-def test_what_is_declared_is_checked() -> None:
-    assert max_idle({"maxIdleMs": 7}) == 7
-    with pytest.raises(ConfigError, match="wait_timeout"):
-        Agent("a", model=ScriptedModel(), background_tasks=BackgroundConfig(wait_timeout=0))
-    with pytest.raises(ConfigError, match=r"background_tasks\.tools\.x"):
-        Agent("a", model=ScriptedModel(), background_tasks=BackgroundConfig({"x": "yes"}))  # type: ignore[dict-item]

@@ -12,10 +12,9 @@ from perdure.agents.options import (
     OptionError,
     RunKeywords,
     RunOptions,
-    SplitOptions,
     StructuredOutput,
-    split_options,
 )
+from perdure.agents.splitting import SplitOptions, split_options
 from perdure.agents.tools import client_tool
 from perdure.model.json import Json
 from perdure.testing.models import ScriptedModel

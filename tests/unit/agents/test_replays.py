@@ -16,9 +16,9 @@ from tests.support.agent_runs import scripted
 async def test_the_steps_of_a_run_have_fixed_ids() -> None:
     done.clear()
     _, rows = await run_to_the_end(crew(), [])
-    assert rows.order[:4] == ["llm:0", "tool:c1", "ask:c2@0", "tool:c2"]
+    assert rows.order[:4] == ["llm:0", "tool:c1", "ask:c2", "tool:c2"]
     assert set(rows.order) == {
-        *("llm:0", "tool:c1", "ask:c2@0", "tool:c2", "ask:c2@1", "tool:c2@1"),
+        *("llm:0", "tool:c1", "ask:c2", "tool:c2", "ask:c2@1", "tool:c2@1"),
         *("llm:1", "tool:c3/first", "tool:c3/second", "tool:c3"),
         *("sub:c4/llm:0", "sub:c4/tool:h1", "sub:c4/llm:1", "tool:c4", "llm:2"),
     }
@@ -88,4 +88,4 @@ async def test_a_tool_whose_process_died_in_it(policy: str, calls: int, state: s
     call = committed(rows).steps[0].call_of("c1")
     assert call is not None
     assert call.state == state
-    assert ("ask:c1@0" in rows.order) == (policy == "ask")
+    assert ("ask:c1" in rows.order) == (policy == "ask")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from copy import copy
 
 import pytest
 
@@ -13,12 +13,9 @@ from perdure.agents.chunks import Chunk, chunk
 from perdure.agents.errors import AccessDeniedError, ConflictError, InvalidOptionError, RunNotFoundError
 from perdure.agents.signals import Signals, Subscription
 from perdure.agents.storage import AgentRun, AgentStorage
-from perdure.engine.turn import Decision
 from perdure.model.json import Json
-from perdure.store.protocol import Store
 from tests.support.agent_storage import a_run, storing
 
-T = TypeVar("T")
 ALERT: Json = {"id": "s1", "type": "alert", "contents": "fire"}
 HERE: Json = {"thread_id": "t", "resource_id": "u"}
 
@@ -75,33 +72,6 @@ class FakeRuns:
     async def abort(self, run_id: str, reason: str | None = None) -> bool:
         self.aborted.append(run_id)
         return (await self.storage.set_run_status(run_id, "aborted")).status == "aborted"
-
-
-class Elsewhere:
-    """The store as another process has it: what changes there wakes nobody here."""
-
-    exclusive = False
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def open(self) -> None:
-        return
-
-    def submit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
-        return self._store.submit(begin)
-
-    async def view(self, begin: Callable[[], Decision[T]]) -> T:
-        return await self._store.view(begin)
-
-    def listen(self, heard: Callable[[str], None]) -> None:
-        return
-
-    def tell(self, news: str) -> None:
-        return
-
-    async def close(self) -> None:
-        return
 
 
 @asynccontextmanager
@@ -320,7 +290,8 @@ async def test_followers_are_told_of_persisted_signals() -> None:
 
 async def test_followers_hear_what_begins_in_another_process() -> None:
     async with sending() as (signals, runs, storage):
-        elsewhere = AgentStorage(Elsewhere(storage.store), now=storage.now, ids=storage.ids)
+        # Another object for the same data: what changes by it wakes nobody here.
+        elsewhere = AgentStorage(copy(storage.store), now=storage.now, ids=storage.ids)
         async with signals.subscribe("t", "u") as mine:
             runs.storage = elsewhere
             accepted = await Signals(elsewhere, runs).send_message("ops", "hi", **HERE)

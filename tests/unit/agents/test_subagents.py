@@ -8,7 +8,10 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 
 from perdure import App, Context
+from perdure.agents.context import ToolContext
+from perdure.agents.errors import ConflictError
 from perdure.agents.mcp_tools import McpError, McpToolset
+from perdure.agents.options import OptionError
 from perdure.agents.tools import tool
 from perdure.model.errors import ConfigError
 from perdure.testing.script import Fail, ToolCall
@@ -54,6 +57,50 @@ async def test_an_approval_in_a_sub_agent_is_asked_under_the_outer_call() -> Non
     assert await run.output.text == "done"
 
 
+async def test_a_sub_agent_may_ask_several_things_at_once() -> None:
+    calls = [ToolCall("send", {"to": "Ada"}, "h1"), ToolCall("send", {"to": "Bob"}, "h2")]
+    helper, _ = scripted(calls, "sent", tools=[send])
+    agent, _ = scripted([ToolCall("agent-helper", {"prompt": "send it"}, "c1")], "done", agents={"helper": helper})
+    said = await said_by(agent)
+    assert [payload["toolCallId"] for payload in only(said, "tool-call-approval")] == ["c1", "c1>h2"]
+    asked = only(said, "suspended")[0]["questions"]
+    assert [(item["toolCallId"], item["args"]["to"]) for item in asked] == [("c1>h1", "Ada"), ("c1>h2", "Bob")]
+    with pytest.raises(ConflictError, match="name the tool call: c1>h1, c1>h2"):
+        await agent.approve_tool_call("run-0", "c1")
+    said = await chunks_of(await agent.decline_tool_call("run-0", "c1>h2"))
+    assert [item["toolCallId"] for item in only(said, "suspended")[0]["questions"]] == ["c1"]
+    said = await chunks_of(await agent.approve_tool_call("run-0", "c1"))
+    inner = {payload["output"]["type"]: payload["output"] for payload in only(said, "tool-output")}
+    assert inner["tool-result"]["payload"]["result"] == "sent to Ada"
+
+
+async def test_what_may_be_answered_is_up_to_the_tool_of_the_sub_agent() -> None:
+    @tool(requires_approval=True, edit_args=True)
+    def pay(cents: int) -> int:
+        return cents
+
+    @tool(resume_schema={"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]})
+    def paint(ctx: ToolContext) -> str:
+        if ctx.resume_data is None:
+            ctx.suspend("Which colour?")
+        return str(ctx.resume_data["colour"])
+
+    for name, args in (("pay", {"cents": 1}), ("send", {"to": "Ada"}), ("paint", {})):
+        helper, _ = scripted([ToolCall(name, args, "h1")], "ok", tools=[pay, send, paint])
+        agent, _ = scripted([ToolCall("agent-helper", {"prompt": "x"}, "c1")], "done", agents={"helper": helper})
+        await agent.generate("go")
+        if name == "pay":
+            said = await chunks_of(await agent.approve_tool_call("run-0", args={"cents": 2}))
+            assert 2 in [payload["output"]["payload"].get("result") for payload in only(said, "tool-output")]
+        elif name == "send":
+            with pytest.raises(OptionError, match="does not let its arguments be edited"):
+                await agent.approve_tool_call("run-0", args={"to": "Eve"})
+        else:
+            with pytest.raises(OptionError, match="'colour' is a required property"):
+                await agent.resume_stream({"color": "red"}, run_id="run-0")
+            assert (await agent.resume_generate({"colour": "red"}, run_id="run-0")).text == "done"
+
+
 async def test_a_sub_agent_that_fails_is_an_error_of_the_call() -> None:
     helper, _ = scripted([Fail("no such model", 404)])
     agent, _ = scripted(
@@ -93,6 +140,15 @@ async def test_a_workflow_is_a_tool() -> None:
     assert results["c1"] == {"result": 8}
     assert results["c3"]["error"] is True
     assert only(said, "tool-error")[0]["error"] == {"name": "ValueError", "message": "out of paper"}
+    inner = [payload["output"] for payload in only(said, "tool-output") if payload["toolCallId"] == "c1"]
+    assert [(item["type"], item["runId"], item["from"]) for item in inner] == [
+        ("workflow-start", "run-0.c1", "WORKFLOW"),
+        ("workflow-finish", "run-0.c1", "WORKFLOW"),
+    ]
+    assert inner[0]["payload"] == {"workflowId": "double"}
+    assert (inner[1]["payload"]["workflowStatus"], inner[1]["payload"]["finalWorkflowResult"]) == ("success", 8)
+    failed = [payload["output"] for payload in only(said, "tool-output") if payload["toolCallId"] == "c2"][-1]
+    assert failed["payload"]["workflowStatus"] == "failed"
 
 
 async def test_a_network_hands_the_task_over() -> None:

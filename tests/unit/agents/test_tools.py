@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
+from perdure.agents.carrying import MAX_OUTCOME
 from perdure.agents.context import StepsUnavailableError, ToolContext, Writer
 from perdure.agents.schemas import Shape, ShapeError
 from perdure.agents.tools import Tool, client_tool, input_refusal, tool, tools_by_name
 from perdure.model.errors import ConfigError
 from perdure.model.json import Json
+from perdure.testing.script import ToolCall
+from tests.support.agent_runs import only, said_by, scripted
 
 
 @dataclass
@@ -153,3 +156,33 @@ def test_shapes() -> None:
     assert sorted(fault.path for fault in failed.value.faults) == ["b", "root"]
     with pytest.raises(ConfigError, match="has no JSON Schema"):
         _ = Shape(type(context)).schema
+
+
+def test_annotations_may_name_types_that_are_local() -> None:
+    class Order(TypedDict):
+        cents: int
+
+    def inner() -> Tool:
+        class Place(TypedDict):
+            city: str
+
+        @tool
+        def ship(order: Order, place: Place) -> str:
+            return f"{order['cents']} to {place['city']}"
+
+        return ship
+
+    schema = inner().input_schema
+    assert schema["properties"]["order"]["properties"] == {"cents": {"type": "integer"}}
+    assert schema["properties"]["place"]["properties"] == {"city": {"type": "string"}}
+
+
+async def test_a_result_that_is_too_large_to_be_recorded_is_an_error_of_the_call() -> None:
+    @tool
+    def dump() -> str:
+        return "x" * MAX_OUTCOME
+
+    agent, _ = scripted([ToolCall("dump", {}, "c1")], "I see", tools=[dump])
+    said = await said_by(agent)
+    assert only(said, "tool-error")[0]["error"]["code"] == "TOOL_RESULT_TOO_LARGE"
+    assert said[-1].payload["stepResult"]["reason"] == "stop"

@@ -129,6 +129,22 @@ async def test_what_an_app_says_that_was_given_up_is_refused_unless_it_is_what_i
             await world.post("/v1/checkpoint", world.body(run_id, other), 409)
 
 
+async def test_an_equal_result_of_another_execution_is_refused() -> None:
+    """Whoever reports it would go on, and do once more what is done."""
+    first, mine, other = ({"timing": {"a": ms * 1_000_000, "b": 0}} for ms in (1, 2, 3))
+    async with endpoint_world(Script(ops(done("b", 1, **other)), ops(sleep("nap", "1h")), ended())) as world:
+        run_id = await world.begin(done("a", 1, **first))
+        await world.clock.advance(SILENCE)
+        await world.rest()
+        assert not world.node.runner._residents
+        await world.report(run_id, done("a", 1, **first))
+        await world.report(run_id, done("b", 1, **other))
+        await world.report(run_id, done("b", 1, **mine), status=409)
+        await world.clock.advance("1h")
+        assert (await world.run(run_id)).status == COMPLETED
+        await world.report(run_id, done("b", 1, **mine), status=409)
+
+
 async def test_a_result_that_a_run_in_residence_did_not_record_is_refused() -> None:
     script = Script(ops(done("b", "new")), ops(sleep("nap", "5s")))
     async with endpoint_world(script) as world:

@@ -87,6 +87,7 @@ def test_a_document_without_a_fault_has_no_findings() -> None:
         ("{name: id, in: path}", "{name: id, in: path, type: string}", "unpublished-key", 19),
         ("/orders/{{id}}", "/orders/{id}", "single-brace", 16),
         ("keys: {TOKEN: SHOP_TOKEN}", "keys: {TOKEN: SHOP_TOKEN, MORE: MORE}", "unused-bind", 5),
+        ("'{{TOKEN}}'", "sesame", "literal-secret", 11),
         ("naftiko: 1.0.0-alpha2", "naftiko: 7.0", "unknown-version", 1),
     ],
 )  # fmt: skip
@@ -161,9 +162,6 @@ def test_a_bind_that_is_needed_and_missing_is_an_error() -> None:
         document = opened(GOOD)
         assert document.bind(environment, given)("env.TOKEN") == "x"
         assert document.findings.all == []
-    document = opened(GOOD)
-    document.bind({"SHOP_TOKEN": "x"}, {"TOCKEN": "x"})
-    assert [each.code for each in document.findings.all] == ["unknown-bind"]
 
 
 def test_binds_come_from_files_too() -> None:
@@ -183,3 +181,38 @@ def test_the_default_of_a_parameter_may_be_an_unused_bind() -> None:
     variables = document.bind({}, {"WORKFLOW_SIGNING_KEY": "s", "WORKFLOW_EVENT_KEY": "e"})
     assert variables.default_for("eventKey") == "e"
     assert variables.default_for("signingKey") is None
+
+
+SHARED = """\
+naftiko: 1.0.0-alpha2
+consumes:
+- type: http
+  namespace: other
+  baseUri: https://other.test
+  inputParameters: [{name: X-Version, in: header, value: TOKEN}]
+  resources: [{name: r, path: '/r/{{id}}', operations: [{name: o, method: GET}]}]
+"""
+
+
+def test_what_is_imported_is_checked_and_its_variables_are_needed() -> None:
+    text = GOOD.replace("  consumes:\n", "  consumes:\n  - {import: other, location: ./other.yaml}\n", 1)
+    text = text.replace("token: '{{TOKEN}}'", "token: plain")
+    document = opened(text, {"other.yaml": SHARED})
+    document.bind({}, {})
+    assert [(each.code, each.line) for each in document.findings.all if each.severity == "error"] == [
+        ("missing-bind", 5)
+    ]
+    document = opened(text, {"other.yaml": SHARED.replace("{{id}}", "{{id}")})
+    assert ("bad-template", 8) in {(each.code, each.line) for each in document.findings.all}
+
+
+def test_a_variable_that_no_bind_declares_is_one_of_the_environment() -> None:
+    text = GOOD.replace("{{TOKEN}}", "{{env.OTHER_TOKEN}}")
+    text = text.replace("binds:\n- namespace: env\n  keys: {TOKEN: SHOP_TOKEN}\n", "")
+    document = opened(text)
+    document.bind({}, {})
+    assert [each.code for each in document.findings.all] == ["missing-bind", "undeclared-bind"]
+    for environment, given in [({"OTHER_TOKEN": "x"}, {}), ({}, {"OTHER_TOKEN": "x"})]:
+        document = opened(text)
+        assert document.bind(environment, given)("env.OTHER_TOKEN") == "x"
+        assert [each.code for each in document.findings.all] == ["undeclared-bind"]

@@ -41,11 +41,14 @@ def front(text: str) -> dict[str, Json]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_a_skill_of_every_document_is_well_formed(file: Path) -> None:
-    made = skill(open_file(file), file.read_text(encoding="utf-8"))
+    made = skill(open_file(file).capability, file.read_text(encoding="utf-8"))
     fields = front(made["SKILL.md"].decode())
     assert fields["name"] == slug(open_file(file).capability.title)
     assert made["assets/capability.yaml"] == file.read_bytes()
-    assert made == skill(open_file(file), file.read_text(encoding="utf-8"))
+    assert made == skill(open_file(file).capability, file.read_text(encoding="utf-8"))
+    served = skill(open_file(file).capability)
+    assert set(served) == {"SKILL.md", "references/tools.md"}
+    assert front(served["SKILL.md"].decode())["name"] == fields["name"]
     for link in re.findall(r"\]\(([^)]+)\)", made["SKILL.md"].decode()):
         assert link in made
     compile(made["scripts/call.py"], "call.py", "exec")
@@ -159,7 +162,7 @@ def test_run_refuses_what_it_cannot_run(tmp_path: Path) -> None:
         "--base-uri=workflow=ftp://x": "write NS=https://HOST",
         "--base-uri=nobody=http://x": "nothing is consumed under nobody",
         "--set=X": "write NAME=VALUE",
-        "--set=OTHER=1": "WORKFLOW_SIGNING_KEY has no value",
+        "--set=OTHER=1": "--set OTHER: no document has that variable",
     }.items():
         assert told in call("run", wrong, str(FOLDER / "workflow.yaml")).stderr
 

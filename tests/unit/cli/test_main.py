@@ -39,6 +39,7 @@ def test_help_lists_every_command_without_loading_one() -> None:
         "resume",
         "functions",
         "doctor",
+        "db",
         "gc",
     ):
         assert f"  {name} " in result.output

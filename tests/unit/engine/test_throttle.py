@@ -144,6 +144,7 @@ async def test_a_turn_that_a_concurrency_limit_refuses_goes_to_the_next() -> Non
         await step.run("work", gate.enter, ctx.event.data["key"])
 
     async with running(app, clock) as engine:
+        await engine.settle()
         clock.detach(engine.settle)  # it does not come to rest while steps are held open
         for user, key in (("c", "c1"), ("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2"), ("d", "d1")):
             await app.send(go(1, user=user, key=key))

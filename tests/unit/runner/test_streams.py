@@ -15,6 +15,7 @@ from perdure.engine.streams import GAP
 from perdure.model.ids import step_hash
 from perdure.model.streams import Entry, StreamEvent, StreamTooLargeError
 from perdure.node import Node
+from perdure.runner import streams as runner_streams
 from perdure.runner import tail
 from perdure.runner.handle import RunHandle
 from perdure.runner.streams import Reader
@@ -100,8 +101,11 @@ async def test_a_failed_run_has_its_error_as_the_response() -> None:
     talk = Talk()
     async with running(talk.app) as node:
         run = await node.trigger("t-talk")
-        talk.say("x", ValueError("no luck"))
-        heard = await all_of(run)
+        with node.streams.following(run.run_id) as reader:
+            # Who comes after the rollback does not hear what was taken back.
+            await reader.begin()
+            talk.say("x", ValueError("no luck"))
+            heard = await some(reader, 3)
         assert shown(heard) == ["x", "rollback", "response"]
         assert heard[-1].data["status"] == "failed" and heard[-1].data["response"]["body"] == '"no luck"'
         with pytest.raises(RunFailedError):
@@ -309,6 +313,36 @@ async def test_what_an_app_says_too_early_counts_once_it_is_recorded() -> None:
                 assert shown(await some(reader, 5)) == [2, "rollback", 3, "commit", "response"]
         assert shown(await all_of(run)) == [1, "commit", 3, "commit", "response"]
     assert node.streams._tails == {}
+
+
+@pytest.mark.parametrize("answers", [False, True])
+async def test_all_who_listen_hear_the_same_of_a_step_that_counts_at_the_very_end(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_streams, "_FIRST_LOOK", 0.3)
+    app, gate, begun = App("t"), asyncio.Event(), asyncio.Event()
+
+    @app.function("talk", trigger="go")
+    async def talk(ctx: Context) -> None:
+        begun.set()
+        await step.run("a", gate.wait)
+
+    async with running(app) as node:
+        run = await node.trigger("t-talk")
+        await begun.wait()
+        with node.streams.following(run.run_id) as reader, node.streams.teeing(run.run_id, early=True) as tee:
+            for entry in (Entry("data", step_hash("a"), b"1"), Entry("commit", step_hash("a"))):
+                await tee.add(entry)
+            gate.set()
+            await run.result()
+            if answers:
+                await tee.add(Entry("response", None, RESPONSE))
+            live = await some(reader, 3)
+            assert [event.offset for event in live] == [1, 2, 3]
+            assert shown(live)[:2] == [1, "commit"] and (live[2].body == RESPONSE) == answers
+        assert await all_of(run) == live
+        await asyncio.sleep(0.4)
+        assert await all_of(run) == live
 
 
 RESPONSE = b'{"status":"succeeded","response":{"statusCode":201,"headers":{},"body":"late"}}'

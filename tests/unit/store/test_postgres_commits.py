@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 
@@ -174,12 +175,13 @@ async def test_connections_that_are_cut_again_and_again_lose_and_double_nothing(
 
     async def cut(stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(chance.uniform(0.01, 0.1))
             cutter.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
 
+    chance = random.Random(1)
     with closing(PostgresSession(postgres_url)) as cutter:
         async with opened(postgres_url) as store:
             stop = asyncio.Event()

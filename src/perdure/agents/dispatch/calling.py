@@ -6,6 +6,7 @@ result recorded by `tool:<id>@1`; where it takes longer than the agent waits, it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import msgspec
@@ -29,6 +30,8 @@ from perdure.model.errors import StepError
 from perdure.model.json import Json
 
 _RETRIES = 4
+_MAX_NAME = 100
+"""Ids of tasks are parts of ids of events and steps, which have their limits."""
 _PATIENCE = 30 * 24 * 3600 * 1000
 """How long (ms) an awaited call may take where its agent does not say it, the time in the queue included."""
 
@@ -74,24 +77,30 @@ def plans(run: Run, answer: Answer) -> dict[str, Json]:
         if isinstance(call.args, dict) and OVERRIDE in call.args:
             asked = call.args[OVERRIDE]
             call.args = {key: value for key, value in call.args.items() if key != OVERRIDE}
-        plan = plan_of(eligible(run.agent.background_tasks, call.tool_name, known), asked)
-        if plan is not None and run.services.tasks is not None:
+        plan = plan_of(_eligible(run, call.tool_name), asked)
+        if plan is not None:
             found[call.tool_call_id] = msgspec.to_builtins(plan)
     return found
 
 
 def explained(run: Run, specs: list[ToolSpec]) -> tuple[list[ToolSpec], list[str]]:
     """The tools as the model is told of them, and what the system prompt says about those that may run behind."""
-    if run.services.tasks is None:
-        return specs, []
     known: Mapping[str, Background] = {
-        spec.name: how
-        for spec in specs
-        if (how := eligible(run.agent.background_tasks, spec.name, run.box.known(spec.name))) is not None
+        spec.name: how for spec in specs if (how := _eligible(run, spec.name)) is not None
     }
     if not known:
         return specs, []
     return [told.with_override(spec) if spec.name in known else spec for spec in specs], [told.paragraph(known)]
+
+
+def _eligible(run: Run, name: str) -> Background | None:
+    """How calls of a tool may run behind this run: not those of a tool that only this run was given, or has."""
+    closures = run.services.closures
+    of_memory = run.recalled is not None and any(found.name == name for found in run.recalled.tools)
+    here = name in run.agent.tools or run.box.agent_key(name) is not None or run.box.workflow(name) is not None
+    if run.services.tasks is None or of_memory or name in closures.tools or (closures.toolsets and not here):
+        return None
+    return eligible(run.agent.background_tasks, name, run.box.known(name))
 
 
 async def _begin(site: CallSite, tasks: BackgroundTasks, task: Task, plan: Plan) -> Outcome:
@@ -146,10 +155,22 @@ def _result(site: CallSite, task: Task, result: Json) -> Chunk:
     return item
 
 
+def task_id_of(run_id: str, tool_call_id: str) -> str:
+    """The id of the task that a call becomes: the same at every attempt.
+
+    >>> task_id_of("r1", "call_1")
+    'task-r1-call_1'
+    """
+    named = f"{run_id}-{tool_call_id}"
+    if len(named) > _MAX_NAME:
+        named = hashlib.sha256(named.encode()).hexdigest()[:32]
+    return f"task-{named}"
+
+
 def _task(site: CallSite, plan: Plan) -> Task:
     run, call = site.run, site.call
     return Task(
-        id=f"task-{run.run_id}-{call.tool_call_id}",
+        id=task_id_of(run.run_id, call.tool_call_id),
         run_id=run.run_id,
         agent_id=run.request.agent_id,
         tool_name=call.tool_name,

@@ -116,6 +116,7 @@ class DurableAgent(Answering, DurableBackground):
         return await listing.suspended_runs(
             self.engine,
             self.id,
+            self._settings.keep_for,
             thread_id=thread_id,
             resource_id=resource_id,
             from_date=from_date,
@@ -129,7 +130,13 @@ class DurableAgent(Answering, DurableBackground):
     ) -> Page[AgentRun]:
         """The runs of this agent that are not over, newest first."""
         return await listing.active_runs(
-            self.engine, self.id, thread_id=thread_id, resource_id=resource_id, page=page, per_page=per_page
+            self.engine,
+            self.id,
+            self._settings.keep_for,
+            thread_id=thread_id,
+            resource_id=resource_id,
+            page=page,
+            per_page=per_page,
         )
 
     async def recover_active_runs(self, **filters: Json) -> Page[AgentRun]:

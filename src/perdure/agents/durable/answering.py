@@ -103,7 +103,7 @@ class Answering(DurableBase):
     ) -> DurableRun:
         how = check_reading(reading)
         engine = self.engine
-        run = await mended(engine, await self._known(run_id))
+        run = await mended(engine, await self._known(run_id), self._settings.keep_for)
         accepted = self._settings.accepts_versions
         if run.agent_version != self.version and accepted is not None and run.agent_version not in accepted:
             raise ConflictError(
@@ -112,6 +112,5 @@ class Answering(DurableBase):
             )
         # What was said before is not told again to who decides now.
         after = 0 if run.engine_run_id is None else await engine.last_offset(run.engine_run_id)
-        for tool_call_id, given in decisions.items():
-            await decide(engine, self._body, run, tool_call_id, given)
+        await decide(engine, self._body, run, decisions)
         return await self._read(run, after, how)

@@ -100,7 +100,7 @@ class DurableBackground(DurableBase):
             raise GoneError(f"the background task {task_id!r} is {task.status}")
         if task.status != "suspended":
             raise ConflictError(f"the background task {task_id!r} is {task.status}, and waits for nothing")
-        await decide(self.engine, self._body, await self._asking(task_id), None, Resumed(resume_data))
+        await decide(self.engine, self._body, await self._asking(task_id), {None: Resumed(resume_data)})
         return await self.get_background_task(task_id)
 
     async def stream_background_task(self, task_id: str) -> AsyncGenerator[Chunk]:

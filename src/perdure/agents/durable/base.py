@@ -9,6 +9,7 @@ import msgspec
 
 from perdure.agents.durable.accelerators import Accelerators
 from perdure.agents.durable.body import Body
+from perdure.agents.durable.children import refuse_child
 from perdure.agents.durable.engines import Engine, local_engine
 from perdure.agents.durable.function import RunFunction
 from perdure.agents.durable.listing import mended
@@ -64,6 +65,7 @@ class DurableBase:
             on_over=self._pass_on,
             tasks=self._task_function(),
         )
+        app.add_agent(self)
 
     @property
     def id(self) -> str:
@@ -97,19 +99,25 @@ class DurableBase:
 
     async def get_run(self, run_id: str) -> AgentRun:
         """A run as it stands. Raises `RunNotFoundError`."""
-        return await mended(self.engine, await self._known(run_id))
+        return await mended(self.engine, await self._known(run_id, child=True), self._settings.keep_for)
+
+    async def list_child_runs(self, run_id: str) -> list[AgentRun]:
+        """The runs of sub-agents inside a run, in the order in which they began. Raises `RunNotFoundError`."""
+        engine = self.engine
+        rows = await engine.storage.child_runs((await self._known(run_id, child=True)).run_id)
+        return [await mended(engine, row, self._settings.keep_for) for row in rows]
 
     async def abort(self, run_id: str, reason: str | None = None) -> bool:
         """Ends a run, wherever it is carried out; whether it was still going on. Raises `RunNotFoundError`."""
         engine = self.engine
-        run = await mended(engine, await self._known(run_id))
+        run = await mended(engine, await self._known(run_id), self._settings.keep_for)
         if run.status in OVER:
             return False
         _log.info("run %s of agent %s is aborted: %s", run_id, self.id, reason or "no reason is given")
         if run.engine_run_id is not None:
             await engine.cancel(run.engine_run_id)
         # It may have come to its end by itself meanwhile.
-        ended = await mended(engine, run)
+        ended = await mended(engine, run, self._settings.keep_for)
         if ended.thread_id is not None:
             await self._pass_on(run_id)
         return ended.status == "aborted"
@@ -145,10 +153,12 @@ class DurableBase:
     async def _pass_on(self, run_id: str) -> None:
         """A run of a thread is over: signals that it did not take in are for the next one."""
 
-    async def _known(self, run_id: str) -> AgentRun:
+    async def _known(self, run_id: str, *, child: bool = False) -> AgentRun:
         run = await self.engine.storage.run(run_id)
         if run is None or run.agent_id != self.id:
             raise RunNotFoundError(f"agent {self.id!r} has no run {run_id!r}")
+        if not child:
+            refuse_child(run)
         return run
 
     async def _read(self, run: AgentRun, after: int, how: Reading) -> DurableRun:

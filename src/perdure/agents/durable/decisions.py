@@ -6,6 +6,8 @@ version that it began with.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from perdure.agents.durable.body import Body
@@ -39,24 +41,33 @@ class Resumed(msgspec.Struct):
 
 
 async def decide(
-    engine: Engine, body: Body, run: AgentRun, tool_call_id: str | None, answer: Given | Resumed
-) -> Approval:
-    """Decides a question of a run. Without a tool call the run must have exactly one that is open.
+    engine: Engine, body: Body, run: AgentRun, answers: Mapping[str | None, Given | Resumed]
+) -> list[Approval]:
+    """Decides questions of a run by their calls; None means the only one that is open.
 
-    Raises `RunNotFoundError`, `ConflictError`, `GoneError`, `InvalidOptionError`.
+    All of them are looked at before the first is decided. Raises `RunNotFoundError`, `ConflictError`, `GoneError`,
+    `InvalidOptionError`.
     """
+    found = [await _read(engine, body, run, call, answer) for call, answer in answers.items()]
+    # One that is decided already raises; it comes first, so that nothing else happens then.
+    found.sort(key=lambda item: item[0].status == "pending")
+    decided = [await engine.decide(run.run_id, row.tool_call_id, decision) for row, decision in found]
+    left = await engine.storage.approvals(run_ids=[run.run_id], statuses=["pending"], per_page=1)
+    if not left.total:
+        await engine.storage.set_run_status(run.run_id, "running")
+    return decided
+
+
+async def _read(
+    engine: Engine, body: Body, run: AgentRun, tool_call_id: str | None, answer: Given | Resumed
+) -> tuple[Approval, ApprovalDecision]:
     row = await _question(engine, run, tool_call_id, answer.args_hash if isinstance(answer, Given) else None)
     given = given_by(row, answer.data) if isinstance(answer, Resumed) else answer
     if row.status == "pending":
         if given.args is not None and not body.edits_args(row.tool_name):
             raise InvalidOptionError(f"args: tool {row.tool_name!r} does not let its arguments be edited")
         given = _checked(row, given)
-    decision = ApprovalDecision(given.approved, given.reason, given.data, given.args, given.by, given.args_hash)
-    decided = await engine.decide(run.run_id, row.tool_call_id, decision)
-    left = await engine.storage.approvals(run_ids=[run.run_id], statuses=["pending"], per_page=1)
-    if not left.total:
-        await engine.storage.set_run_status(run.run_id, "running")
-    return decided
+    return row, ApprovalDecision(given.approved, given.reason, given.data, given.args, given.by, given.args_hash)
 
 
 def given_by(row: Approval, data: Json) -> Given:

@@ -152,13 +152,24 @@ def _body(agent: AgentLike, own: AgentOptions, name: str | None) -> Body:
         return cast(Body, given)
     policy = own.get("on_tool_crash", "retry")
     if policy != "retry":
-        agent = copy.copy(agent)
-        agent.tools = {key: _with_policy(tool, policy) for key, tool in agent.tools.items()}
+        agent = _crashing(agent, policy, {})
     return LoopBody(agent, own.get("id") or agent.id, name or agent.name)
 
 
+def _crashing(agent: DeclaredAgent, policy: CrashPolicy, made: dict[int, DeclaredAgent]) -> DeclaredAgent:
+    """A copy of an agent, and of those below it, whose tools have this policy; agents may have each other."""
+    known = made.get(id(agent))
+    if known is not None:
+        return known
+    changed = made[id(agent)] = copy.copy(agent)
+    changed.tools = {key: _with_policy(tool, policy) for key, tool in agent.tools.items()}
+    changed.agents = {key: _crashing(inner, policy, made) for key, inner in agent.agents.items()}
+    return changed
+
+
 def _with_policy(tool: Tool, policy: CrashPolicy) -> Tool:
-    if tool.on_crash != "retry":
+    if tool.on_crash != "retry" or tool.retries or tool.steps:
+        # It says itself that it may be tried again.
         return tool
     changed = copy.copy(tool)
     changed.on_crash = policy

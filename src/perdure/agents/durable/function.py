@@ -15,6 +15,8 @@ import msgspec
 
 from perdure.agents.durable.accelerators import Accelerators
 from perdure.agents.durable.body import Body
+from perdure.agents.durable.children import STATUSES, KeptChildren
+from perdure.agents.durable.earlier import EarlierRuns
 from perdure.agents.durable.engines import Engine
 from perdure.agents.durable.journal import DurableJournal, Identity
 from perdure.agents.durable.naming import slug_of, trigger_of
@@ -34,7 +36,6 @@ _log = logging.getLogger("perdure.agents")
 _TURNS: Final = Concurrency(1, key="event.data.queue", hold="active")
 """Runs of one thread take turns; one that rests, as for a person's decision, lets the next one on."""
 _PAUSE: Final = 0.1
-_STATUSES: Final[dict[str, AgentRunStatus]] = {"error": "failed", "abort": "aborted"}
 
 
 class RunData(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -101,7 +102,7 @@ class RunFunction:
                 await self._over(engine, data, "failed", "error")
             raise
         reason = result.get("finishReason", "other")
-        await self._over(engine, data, _STATUSES.get(reason, "finished"), reason)
+        await self._over(engine, data, STATUSES.get(reason, "finished"), reason)
         self._compact_later(engine, ctx.run_id)
         return result
 
@@ -109,6 +110,9 @@ class RunFunction:
         whose = Identity(data.run_id, engine_run_id, data.agent_id, data.version, data.thread_id, data.resource_id)
         closures = self.closures.get(data.run_id) or Closures()
         journal = DurableJournal(whose, engine, self._accelerators, self._body.delegate)
+        if data.thread_id is not None:
+            journal.earlier = EarlierRuns(engine, self._body, data.run_id, data.thread_id, data.resource_id)
+        journal.children = KeptChildren(engine, engine_run_id, self._keep_for)
         if self._tasks is not None:
             journal.tasks = self._tasks.of_run(journal, engine)
         return await self._body.run(journal, data.input, engine.storage, closures)

@@ -19,7 +19,9 @@ from perdure.agents.chunks import Chunk
 from perdure.agents.durable.accelerators import Accelerators
 from perdure.agents.durable.engines import Engine
 from perdure.agents.journal import Decision, Delegation, Journal, Question, StepScope
+from perdure.agents.ports import Earlier
 from perdure.agents.storage import Approval
+from perdure.agents.subagents import ChildRuns
 from perdure.engine.agents.approvals import DECIDED_EVENT, REQUESTED_EVENT
 from perdure.model.errors import PerdureError
 from perdure.model.ids import step_hash
@@ -48,8 +50,6 @@ class Identity(msgspec.Struct, frozen=True):
 class DurableJournal:
     """The journal of one execution of a run's function."""
 
-    durable: Final = True
-
     def __init__(
         self,
         whose: Identity,
@@ -65,6 +65,10 @@ class DurableJournal:
         self._engine = engine
         self.tasks: BackgroundTasks | None = None
         """What carries out the background tasks of the run, where its agent has some."""
+        self.earlier: Earlier | None = None
+        """The earlier runs of its thread."""
+        self.children: ChildRuns | None = None
+        """Who keeps the child runs of this one."""
 
     def now(self) -> int:
         return self._engine.now()

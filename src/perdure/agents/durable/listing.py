@@ -60,25 +60,26 @@ class SuspendedRun(msgspec.Struct):
     resource_id: str | None = None
 
 
-async def mended(engine: Engine, run: AgentRun) -> AgentRun:
-    """A run as it stands."""
+async def mended(engine: Engine, run: AgentRun, keep_for: int | None = None) -> AgentRun:
+    """A run as it stands; one that is found to be over is remembered for so long (ms)."""
     if run.status in OVER or run.engine_run_id is None:
         return run
     try:
         standing = await engine.standing(run.engine_run_id)
     except NotFoundError:
         # The engine has forgotten it, so it had ended.
-        return await engine.storage.set_run_status(run.run_id, "failed", finish_reason="unknown")
+        return await engine.storage.set_run_status(run.run_id, "failed", finish_reason="unknown", keep_for=keep_for)
     if not standing.status.final:
         return run
     status = _ENDED[standing.status]
     reason = {"failed": "error", "aborted": "abort"}.get(status)
-    return await engine.storage.set_run_status(run.run_id, status, finish_reason=reason)
+    return await engine.storage.set_run_status(run.run_id, status, finish_reason=reason, keep_for=keep_for)
 
 
 async def active_runs(
     engine: Engine,
     agent_id: str,
+    keep_for: int | None,
     *,
     thread_id: str | None = None,
     resource_id: str | None = None,
@@ -89,6 +90,7 @@ async def active_runs(
     return await _page(
         engine,
         ["running", "suspended"],
+        keep_for,
         agent_id=agent_id,
         thread_id=thread_id,
         resource_id=resource_id,
@@ -97,11 +99,11 @@ async def active_runs(
     )
 
 
-async def _page(engine: Engine, statuses: list[AgentRunStatus], **chosen: Json) -> Page[AgentRun]:
+async def _page(engine: Engine, statuses: list[AgentRunStatus], keep_for: int | None, **chosen: Json) -> Page[AgentRun]:
     """A page of runs, asked for until none of it is over in truth."""
     found = await engine.storage.runs(statuses=statuses, **chosen)
     for _ in range(_MENDED):
-        over = [(await mended(engine, run)).status in OVER for run in found.items]
+        over = [(await mended(engine, run, keep_for)).status in OVER for run in found.items]
         if not any(over):
             break
         found = await engine.storage.runs(statuses=statuses, **chosen)
@@ -111,6 +113,7 @@ async def _page(engine: Engine, statuses: list[AgentRunStatus], **chosen: Json) 
 async def suspended_runs(
     engine: Engine,
     agent_id: str,
+    keep_for: int | None,
     *,
     thread_id: str | None = None,
     resource_id: str | None = None,
@@ -124,6 +127,7 @@ async def suspended_runs(
     found = await _page(
         engine,
         ["suspended"],
+        keep_for,
         agent_id=agent_id,
         thread_id=thread_id,
         resource_id=resource_id,
@@ -168,8 +172,10 @@ def _questions(rows: list[Approval]) -> list[OpenQuestion]:
 
 
 def _millis(name: str, when: datetime | int | None) -> int | None:
-    if not isinstance(when, datetime):
+    if when is None or type(when) is int:
         return when
+    if not isinstance(when, datetime):
+        raise InvalidOptionError(f"{name}: must be a datetime, or ms, got {when!r}")
     if when.tzinfo is None:
         raise InvalidOptionError(f"{name}: {when} has no time zone")
     return int(when.timestamp() * 1000)

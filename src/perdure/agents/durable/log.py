@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 from perdure.agents.chunks import AGENT, Chunk
 from perdure.agents.errors import GoneError
-from perdure.agents.journal import call_of
+from perdure.agents.journal import INSIDE
 from perdure.model.ids import step_hash
 from perdure.model.json import Json
 from perdure.model.streams import StreamEvent
@@ -37,11 +37,16 @@ _ASKED: Final = frozenset(
 _SETTLED: Final = frozenset({"tool-result", "tool-error", "tool-output-denied"})
 _ANEW: Final = frozenset({"step-start", "network-validation-start"})
 """Kinds with which a turn begins: what was asked before is decided."""
+_EVENT: Final = "agent-execution-event-"
+"""How a network tells what its sub-agents say."""
 _COUNTED: Final = frozenset({"tool-call"}) | _ANEW | _ASKED | _SETTLED
 
 
 class Turn:
-    """What became of the tool calls since the last model call. A run is suspended when only questions are left."""
+    """What became of the tool calls since the last model call. A run is suspended when only questions are left.
+
+    Calls are known by their paths: a sub-agent's call `h1` inside the call `c1` is `c1>h1`, and `c1` is as they are.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[str, str] = {}
@@ -49,42 +54,74 @@ class Turn:
 
     @property
     def asked(self) -> frozenset[str]:
-        """The tool calls that have a question."""
-        return frozenset(call for call, state in self._calls.items() if state == "asked")
+        """The paths of the calls that have a question."""
+        return frozenset(path for path, state in self._leaves() if state == "asked")
 
     @property
     def suspended(self) -> bool:
         """Whether there is a question, and every other call is settled."""
-        states = set(self._calls.values())
+        states = {state for _, state in self._leaves()}
         return "asked" in states and "open" not in states
 
     def note(self, said: Chunk) -> None:
         """Takes a chunk into account: at once, or once its step is recorded."""
-        if said.type not in _COUNTED:
+        if said.type not in _COUNTED and _inside(said) is None:
             return
         if said.step is None:
-            self._apply(said)
+            self._apply(said, "")
         else:
             self._staged.setdefault(said.step, []).append(said)
 
     def commit(self, step: str) -> None:
         """A step is recorded."""
         for said in self._staged.pop(step, ()):
-            self._apply(said)
+            self._apply(said, "")
 
     def rollback(self, step: str) -> None:
         """An attempt of a step counts for nothing."""
         self._staged.pop(step, None)
 
-    def _apply(self, said: Chunk) -> None:
+    def _leaves(self) -> list[tuple[str, str]]:
+        outer = {path.rpartition(INSIDE)[0] for path in self._calls}
+        return [(path, state) for path, state in self._calls.items() if path not in outer]
+
+    def _apply(self, said: Chunk, path: str) -> None:
+        inner = _inside(said)
+        if inner is not None:
+            self._apply(inner[1], f"{path}{inner[0]}{INSIDE}")
+            return
         payload = said.payload
+        call = path + str(payload.get("toolCallId", "")).partition(INSIDE)[0]
         if said.type in _ANEW:
-            self._calls.clear()
+            self._calls = {known: state for known, state in self._calls.items() if path and not known.startswith(path)}
+            if path:
+                # The sub-agent's model is asked again: its call goes on.
+                self._calls[path.removesuffix(INSIDE)] = "open"
         elif said.type == "tool-call":
             if not payload.get("providerExecuted"):
-                self._calls[call_of(payload["toolCallId"])] = "open"
+                self._calls[call] = "open"
+        elif said.type in _ASKED:
+            self._calls[call] = "asked"
         else:
-            self._calls[call_of(payload.get("toolCallId", ""))] = "asked" if said.type in _ASKED else "done"
+            below = call + INSIDE
+            self._calls = {known: state for known, state in self._calls.items() if not known.startswith(below)}
+            self._calls[call] = "done"
+
+
+def _inside(said: Chunk) -> tuple[str, Chunk] | None:
+    """The call of a sub-agent and what it says, where a chunk forwards something that counts."""
+    if said.type == "tool-output":
+        call, inner = said.payload.get("toolCallId"), said.payload.get("output")
+    elif said.type.startswith(_EVENT):
+        inner = said.payload
+        call = str(inner.get("runId", "")).removeprefix(f"{said.run_id}.")
+    else:
+        return None
+    if not isinstance(inner, dict) or not isinstance(call, str) or "runId" not in inner:
+        return None
+    found = Chunk(inner)
+    counts = inner.get("type") in _COUNTED or (inner.get("type") == "tool-output" and _inside(found) is not None)
+    return (call, found) if counts else None
 
 
 class LogView:
@@ -110,7 +147,6 @@ class LogView:
         self._spent: dict[str, dict[str, int]] = {}
         self._attempts: dict[str, int] = {}
         self._queue: deque[tuple[str | None, Chunk]] = deque()
-        self._verdicts: dict[str, int] = {}
 
     def prime(self, events: Iterable[StreamEvent], until: int) -> bool:
         """Knows what is in the log up to an offset; whether that has been reached."""

@@ -67,6 +67,7 @@ class LoopBody:
             inbox=None if request.thread_id is None else RunInbox(storage, request),
             closures=closures,
             tasks=journal.tasks if isinstance(journal, DurableJournal) else None,
+            earlier=journal.earlier if isinstance(journal, DurableJournal) else None,
         )
         result = await drive(agent, journal, request, services)
         return result.to_json()
@@ -81,8 +82,8 @@ class LoopBody:
         return await nested(journal, delegation, self._bound)
 
     def edits_args(self, tool_name: str) -> bool:
-        found = self.wrapped.tools.get(tool_name)
-        return found is None or found.edit_args
+        found = self.wrapped.tools_named(tool_name)
+        return bool(found) and all(tool.edit_args for tool in found)
 
 
 def _on(storage: AgentStorage, agent: DeclaredAgent, made: dict[int, DeclaredAgent]) -> DeclaredAgent:

@@ -15,7 +15,7 @@ from typing import Final
 from perdure.agents.chunks import AGENT, Chunk, chunk
 from perdure.agents.durable.engines import Engine, LogReader
 from perdure.agents.durable.log import LogView, View
-from perdure.agents.journal import call_of, shown_ids
+from perdure.agents.journal import path_of, shown_ids
 from perdure.agents.storage import Approval
 from perdure.model.errors import PerdureError, error_info
 from perdure.model.json import Json, decode
@@ -115,7 +115,7 @@ class ChunkReader:
             told += await self._ending(self._log.response.offset)
         elif self._log.turn.suspended:
             pending = await self._questions()
-            if {call_of(row.tool_call_id) for row in pending} >= self._log.turn.asked:
+            if {path_of(row.tool_call_id) for row in pending} >= self._log.turn.asked:
                 told += self._suspended(pending)
         return told
 

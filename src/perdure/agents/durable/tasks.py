@@ -2,6 +2,7 @@
 
 A task is begun by its run's step `tool:<id>`, and has a row in the storage beside its run of the function. Whoever
 waits for it is told by an event. Invariants:
+- an event alone starts nothing: a task must have been stored as the event says, and has one run;
 - the event is sent after the row is written, and again by whoever finds the row settled, so that no wait misses it;
 - a task whose run failed for good, in whatever way, has a row that says so.
 """
@@ -26,7 +27,7 @@ from perdure.agents.durable.journal import DurableJournal, Identity
 from perdure.agents.durable.loop_body import LoopBody
 from perdure.agents.durable.naming import TASKS, slug_of, trigger_of
 from perdure.agents.durable.reader import history
-from perdure.agents.storage import AgentRun, Task
+from perdure.agents.storage import AgentRun, AgentStorage, Task
 from perdure.agents.tasks.executing import execute
 from perdure.engine.agents.records import SETTLED, TaskStatus
 from perdure.model.config import Concurrency, on
@@ -131,7 +132,10 @@ class TaskFunction:
             slug_of(TASKS),
             name="Background tasks of agents",
             trigger=on(trigger_of(TASKS), if_=f"event.data.appId == {encode(app.id).decode()}"),
-            concurrency=[Concurrency(GLOBAL_LIMIT), Concurrency(AGENT_LIMIT, key="event.data.agentId")],
+            concurrency=[
+                Concurrency(GLOBAL_LIMIT, hold="active"),
+                Concurrency(AGENT_LIMIT, key="event.data.agentId", hold="active"),
+            ],
             on_failure=self._failed,
         )(self._handle)
 
@@ -146,6 +150,7 @@ class TaskFunction:
     async def _handle(self, ctx: Context) -> dict[str, Json]:
         work, served = self._work(ctx.event.data)
         engine, body = served.engine(), served.body
+        await _admit(engine.storage, work, ctx.run_id)
         whose = Identity(work.task_id, ctx.run_id, TASKS, "1")
         journal = DurableJournal(whose, engine, Accelerators(None, None), body.delegate)
         done = await execute(work, body.bound_to(engine.storage), journal, EngineBook(engine))
@@ -156,10 +161,13 @@ class TaskFunction:
         """The run of a task failed outside of what its steps catch."""
         data = ctx.event.data
         work, served = self._work(data["event"]["data"])
-        await step.run("fail", self._fail, work, served, data.get("error") or {})
+        await step.run("fail", self._fail, work, served, data["run_id"], data.get("error") or {})
 
-    async def _fail(self, work: Work, served: _Served, error: dict[str, Json]) -> None:
+    async def _fail(self, work: Work, served: _Served, engine_run_id: str, error: dict[str, Json]) -> None:
         engine = served.engine()
+        run = await engine.storage.run(work.task_id)
+        if run is None or run.engine_run_id != engine_run_id:
+            return
         told = {"name": error.get("name") or "Error", "message": error.get("message") or "the task failed"}
         task = await EngineBook(engine).note(work.task_id, "failed", error=told)
         await keep(served.body.bound_to(engine.storage), task, work.message_id)
@@ -189,6 +197,18 @@ def has_background(agent: DeclaredAgent) -> bool:
     if config is not None and (config.disabled or config.tools):
         return not config.disabled
     return any(eligible(config, name, found) for name, found in agent.tools.items())
+
+
+async def _admit(storage: AgentStorage, work: Work, engine_run_id: str) -> None:
+    """Raises `NonRetriableError` where the task is not what was stored, or has another run."""
+    run, task = await storage.run(work.task_id), await storage.task(work.task_id)
+    said = (work.agent_id, work.tool_name, work.tool_call_id, work.args)
+    if run is None or task is None or (task.agent_id, task.tool_name, task.tool_call_id, task.args) != said:
+        raise NonRetriableError(f"there is no background task {work.task_id!r} like the one of this event")
+    if run.engine_run_id is None:
+        run = await storage.bind_run(work.task_id, engine_run_id)
+    if run.engine_run_id != engine_run_id:
+        raise NonRetriableError(f"the background task {work.task_id!r} is carried out by {run.engine_run_id} already")
 
 
 async def _over(engine: Engine, work: Work, well: bool, keep_for: int | None) -> None:

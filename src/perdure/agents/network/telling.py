@@ -16,7 +16,7 @@ from perdure.agents.journal import Decision, Delegation, Journal, Question, Step
 from perdure.agents.messages import ToolInvocation, Usage
 from perdure.agents.network.routing import Choice, Verdict
 from perdure.agents.questions import Lanes, lanes_of
-from perdure.agents.subagents import nested
+from perdure.agents.subagents import ChildRuns, children_of, nested
 from perdure.model.json import Json
 from perdure.sdk.function import Function
 
@@ -191,6 +191,10 @@ class NetworkJournal:
     @property
     def lanes(self) -> Lanes | None:
         return lanes_of(self._journal)
+
+    @property
+    def children(self) -> ChildRuns | None:
+        return children_of(self._journal)
 
     def now(self) -> int:
         return self._journal.now()

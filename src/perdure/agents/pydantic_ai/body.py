@@ -10,13 +10,12 @@ Invariants: chunks are said inside of steps alone; all that a replay needs is re
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-from pydantic_ai import DeferredToolRequests, DeferredToolResults, FunctionToolset, ToolApproved, ToolDenied
+from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.agent.abstract import AbstractAgent
 from pydantic_ai.exceptions import AgentRunError, UserError
 from pydantic_ai.messages import ModelMessage, ToolCallPart
@@ -27,6 +26,7 @@ from pydantic_core import to_jsonable_python
 
 from perdure.agents import said
 from perdure.agents.chunks import Chunk, chunk
+from perdure.agents.declared import DEFAULT_VERSION
 from perdure.agents.durable.body import Request
 from perdure.agents.inputs import message_to_json, read_messages
 from perdure.agents.journal import Decision, Delegation, Journal, Question, StepScope
@@ -34,11 +34,12 @@ from perdure.agents.memory import Memory
 from perdure.agents.messages import Usage
 from perdure.agents.models.call import Answer, Prompt
 from perdure.agents.models.settings import layer_settings
-from perdure.agents.options import Closures, OptionError, RunOptions, split_options
+from perdure.agents.options import Closures, OptionError, RunOptions
 from perdure.agents.prompt import DENIED, model_messages
 from perdure.agents.pydantic_ai.driving import Driving, driving
 from perdure.agents.pydantic_ai.durability import PerdureDurability
 from perdure.agents.pydantic_ai.remembering import Thread, said_in
+from perdure.agents.splitting import split_options
 from perdure.agents.state import RunInput, RunResult, args_hash
 from perdure.agents.storage import AgentStorage
 from perdure.model.errors import ConfigError, StepError
@@ -60,7 +61,7 @@ class PydanticBody:
     """An agent of pydantic-ai inside of a durable agent.
 
     `deps` makes the agent's dependencies of the request context; it is called again in a replay. `version` tells one
-    version of the agent from the next; it is made of the agent's name, model and tools by default.
+    version of the agent from the next (see `perdure.agents.Agent`).
     `editable` are the tools whose arguments may be changed by whoever approves a call; `memory` is what is remembered
     of threads (the last ten messages). Raises `ConfigError`.
     """
@@ -82,7 +83,7 @@ class PydanticBody:
         self.id = given
         self.name = name or agent.name or given
         self.wrapped = agent
-        self.version = version or _fingerprint(agent)
+        self.version = version or DEFAULT_VERSION
         self._deps = deps
         self._memory = memory or Memory()
         self.remembers = True
@@ -347,17 +348,3 @@ def _check(options: RunOptions, closures: Closures) -> None:
             raise OptionError(f"{name}: an agent of pydantic-ai does not take it; say it where the agent is made")
     for name in closures.names():
         raise OptionError(f"{name}: an agent of pydantic-ai does not take it; say it where the agent is made")
-
-
-def _fingerprint(agent: AbstractAgent[Json, Json]) -> str:
-    names: list[str] = []
-
-    def visit(toolset: object) -> None:
-        if isinstance(toolset, FunctionToolset):
-            names.extend(toolset.tools)
-
-    for toolset in agent.toolsets:
-        toolset.apply(visit)
-    model = agent.model
-    told = [agent.name, model.model_id if isinstance(model, Model) else model, sorted(names)]
-    return hashlib.sha256(encode(told)).hexdigest()[:12]

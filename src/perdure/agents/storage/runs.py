@@ -68,6 +68,10 @@ class Runs(Base):
         row = await self._view(lambda: runs.run_by_engine(engine_run_id))
         return None if row is None else run_of(row)
 
+    async def child_runs(self, run_id: str) -> list[AgentRun]:
+        """The runs of sub-agents inside a run, in the order in which they began."""
+        return [run_of(row) for row in await self._view(lambda: runs.children(run_id))]
+
     async def set_run_status(
         self,
         run_id: str,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -27,7 +27,8 @@ from perdure.engine.agents.records import SETTLED, TaskStatus
 from perdure.model.json import Json
 
 KEPT: Final = 1000
-_SLOTS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_Slots: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+_SLOTS: _Slots = WeakKeyDictionary()
 
 
 class _Place:
@@ -48,7 +49,7 @@ class LocalTasks:
         self._now = now
         self._journal = journal
         self._places: dict[str, _Place] = {}
-        self._slots = asyncio.Semaphore(AGENT_LIMIT)
+        self._slots: _Slots = WeakKeyDictionary()
         self._changes: set[asyncio.Event] = set()
 
     # What the loop needs: `BackgroundTasks`.
@@ -144,12 +145,12 @@ class LocalTasks:
         loop = asyncio.get_running_loop()
         log = place.journal.log
         try:
-            async with self._slots, _SLOTS.setdefault(loop, asyncio.Semaphore(GLOBAL_LIMIT)):
+            of_agent = self._slots.setdefault(loop, asyncio.Semaphore(AGENT_LIMIT))
+            async with of_agent, _SLOTS.setdefault(loop, asyncio.Semaphore(GLOBAL_LIMIT)):
                 await execute(place.work, self._agent, place.journal, self)
         except asyncio.CancelledError:
-            # A cancelled task is told of by its row; the process that ends tells nobody.
-            if place.task.status == "cancelled":
-                log.append(told.ended(place.task))
+            # By its caller, or because the process ends.
+            log.append(told.ended(await self.note(place.task.id, "cancelled", error=CANCELLED)))
         except Exception as error:
             # A defect, or a storage that fails: whoever waits must not hang because of it.
             await self.note(place.task.id, "failed", error={"name": type(error).__name__, "message": str(error)})

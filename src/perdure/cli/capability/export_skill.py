@@ -39,11 +39,13 @@ def command(file: Path | None, output: Path, name: str, url: str, force: bool) -
     except (DocumentError, CapabilityError) as error:
         raise click.ClickException(str(error)) from error
     folder = output / slug(name or opened.capability.title or "capability")
-    made = skill(opened, text, name)
+    made = skill(opened.capability, text, name)
     there = [path for path in made if (folder / path).exists()]
     if there and not force:
         raise click.ClickException(f"{folder / there[0]} is there already; --force writes over it")
     for path, content in made.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
+    if any(each.code == "literal-secret" for each in opened.findings.all):
+        click.echo("the document has credentials in it, and so has the skill: bind them to variables", err=True)
     click.echo(f"{folder}: {len(made)} files")

@@ -35,7 +35,7 @@ def host(running: Sequence[Running], options: Options, upstream: HttpUpstream, d
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     found = listeners(running, options)
     if not found:
-        raise click.ClickException("the files expose nothing that perdure serves on a port")
+        raise click.ClickException("the files expose nothing on a port; --stdio serves MCP over standard input")
     with contextlib.ExitStack() as stack:
         places = [stack.enter_context(contextlib.closing(bind(each.address, each.port))) for each in found]
 
@@ -164,6 +164,10 @@ def _print_banner(
         shown = f"[{host}]" if ":" in host else host
         names = ", ".join(face.exposure.namespace for face in listener.faces)
         click.echo(f"{listener.kind:<9} http://{shown}:{port}  {names}")
+        for face in listener.faces:
+            if listener.address not in ("127.0.0.1", "::1") and face.exposure.authentication is None:
+                name = face.exposure.namespace or listener.kind
+                click.echo(f"note      {name} asks for no credentials, and other machines can reach it")
     for one in running:
         for consumer in one.opened.capability.consumers:
             placed = one.placed.get(consumer.namespace)

@@ -32,8 +32,17 @@ def run_by_id(run_id: str) -> Decision[AgentRunRow | None]:
 
 
 def run_by_engine(engine_run_id: str) -> Decision[AgentRunRow | None]:
-    rows = yield Read("agent_run_by_engine", (engine_run_id,))
+    rows = yield Read("agent_runs_by_engine", (engine_run_id,))
     return AgentRunRow(*rows[0]) if rows else None
+
+
+def children(run_id: str) -> Decision[list[AgentRunRow]]:
+    """The child runs of a run, which are carried out by the same run of the engine, in the order of their beginning."""
+    parent = yield from run_by_id(run_id)
+    if parent is None or parent.engine_run_id is None:
+        return []
+    rows = yield Read("agent_runs_by_engine", (parent.engine_run_id,))
+    return [row for row in (AgentRunRow(*row) for row in rows) if row.parent_run_id == run_id]
 
 
 def put(row: AgentRunRow) -> Decision[tuple[AgentRunRow, bool] | str]:
@@ -114,6 +123,7 @@ def delete(run_ids: list[str]) -> Decision[int]:
     found = 0
     for run_id in run_ids:
         found += (yield from run_by_id(run_id)) is not None
+        yield from delete([child.run_id for child in (yield from children(run_id))])
         yield DeleteAgentRun(run_id)
         yield DeleteRunApprovals(run_id)
         yield DeleteRunInbox(run_id)

@@ -80,6 +80,18 @@ PROTOCOL: tuple[Operation, ...] = (
         answer=s.record({"status": s.NUMBER, "message": s.TEXT}),
     ),
     Operation(
+        id="GetLiveness", method="GET", path="/health/live", tag="Server", read_only=True,
+        summary="Check that the process lives", about="Tells that the server answers; it asks for no key.",
+        answer=s.record({"status": s.NUMBER, "message": s.TEXT}),
+    ),
+    Operation(
+        id="GetReadiness", method="GET", path="/health/ready", tag="Server", read_only=True,
+        summary="Check that the server takes requests",
+        about="Tells that the store answers and that the server is not about to stop; it asks for no key.",
+        answer=s.record({"status": s.NUMBER, "message": s.TEXT}),
+        failures=(Failure(503, "", "The store does not answer, or the server is about to stop."),),
+    ),
+    Operation(
         id="RegisterApp", method="POST", path="/fn/register", tag="Apps", idempotent=True,
         summary="Register an app", about="An SDK registers the functions of its app, and where to call them.",
         parameters=(Parameter("x-inngest-expected-server-kind", s.TEXT, "dev or cloud.", "header"),),

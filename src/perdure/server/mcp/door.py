@@ -64,8 +64,9 @@ class McpDoor:
 def _import() -> Callable[[Offering], Server[Json]]:
     from perdure.server.mcp.protocol import build
 
-    # It tells of each request that it began and ended.
-    logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING)
+    # They tell of each request that it began and ended.
+    for name in ("streamable_http_manager", "streamable_http"):
+        logging.getLogger(f"mcp.server.{name}").setLevel(logging.WARNING)
     return build
 
 

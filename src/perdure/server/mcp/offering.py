@@ -204,4 +204,6 @@ def chosen(offering: Offering, toolsets: frozenset[str], read_only: bool) -> Off
         for each in offering.tools
         if (not toolsets or each.toolset in toolsets) and (each.read_only or not read_only)
     ]
-    return msgspec.structs.replace(offering, tools=tools)
+    # Tasks can be cancelled: they are for those who may start some.
+    tasks = offering.tasks if any(each.start for each in tools) else None
+    return msgspec.structs.replace(offering, tools=tools, tasks=tasks)

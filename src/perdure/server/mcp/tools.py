@@ -12,10 +12,10 @@ from urllib.parse import unquote
 from perdure.model.json import Json
 from perdure.server.catalogue import V1, V2, Operation, hints, request_for, tool_schema
 from perdure.server.catalogue import schemas as s
-from perdure.server.mcp import diagnosis, functions, waiting
+from perdure.server.mcp import diagnosis, documents, functions, waiting
 from perdure.server.mcp.asking import Ask, parsed, told
 from perdure.server.mcp.offering import Answer, Caller, Tool, ToolError
-from perdure.server.mcp.portable import portable
+from perdure.server.mcp.portable import described, portable
 
 TOOLSETS = {
     "runs": "runs: list, show, cancel, start once more",
@@ -24,6 +24,7 @@ TOOLSETS = {
     "apps": "apps: list, show",
     "diagnose": "why a run failed, and which stand still",
     "server": "whether the server answers",
+    documents.TOOLSET: "the documentation: list, read, search",
     functions.TOOLSET: "functions: each a tool of its own; only when it is asked for",
 }
 _SETS = {"Signals": "events", "Cancellations": "runs"}
@@ -32,7 +33,7 @@ _BEFORE_ID = re.compile(r"/(\w+?)s/\{id\}")
 
 def tools(ask: Ask) -> list[Tool]:
     """All tools, by name."""
-    found = [*_projected(ask), _list_functions(ask), *waiting.tools(ask), *diagnosis.tools(ask)]
+    found = [*_projected(ask), _list_functions(ask), *waiting.tools(ask), *diagnosis.tools(ask), *documents.tools()]
     return sorted(found, key=lambda tool: tool.name)
 
 
@@ -91,7 +92,10 @@ def output_schema(answer: Json) -> dict[str, Json] | None:
     used: dict[str, Json] = {}
     _collect(answer, used)
     schema = _local(answer)
-    return {**schema, "$defs": {name: _local(each) for name, each in sorted(used.items())}} if used else schema
+    if used:
+        schema = {**schema, "$defs": {name: _local(each) for name, each in sorted(used.items())}}
+    told: dict[str, Json] = described(schema)
+    return told
 
 
 def _collect(schema: Json, used: dict[str, Json]) -> None:

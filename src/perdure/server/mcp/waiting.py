@@ -17,7 +17,7 @@ _TIMEOUT: Json = {
     "type": "integer", "minimum": 1, "maximum": _MAX_WAIT, "default": 30,
     "description": f"How long to wait (seconds), at most {_MAX_WAIT}; 30.",
 }  # fmt: skip
-_STATE = s.record({"runId": s.TEXT, "status": s.TEXT}, {"functionName": s.TEXT, "output": s.ANY, "endedAt": s.TEXT})
+_STATE = s.record({"runId": s.TEXT, "status": s.TEXT}, {"functionName": s.TEXT, "endedAt": s.TEXT})
 
 
 def tools(ask: Ask) -> list[Tool]:

@@ -21,7 +21,7 @@ from perdure.server.backend import Backend
 from perdure.server.bodies import header
 from perdure.server.envelope import ApiError
 from perdure.server.realtime.events import HEADERS, Timing
-from perdure.wire.streams import EventParser, MalformedStreamError, entry_of, event_bytes, metadata
+from perdure.wire.streams import METADATA, EventParser, MalformedStreamError, entry_of, event_bytes, metadata
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _COMMENT: Final = b":\n\n"
@@ -44,12 +44,16 @@ async def subscribe(backend: Backend, request: Request, run_id: str, timing: Tim
 async def _events(backend: Backend, run_id: str, after: int, timing: Timing) -> AsyncGenerator[bytes]:
     yield _COMMENT + metadata(run_id)
     with backend.streams.following(run_id, after) as reader:
-        async for piece in relay(reader, timing):
+        async for piece in relay(reader, timing, metadata(run_id)):
             yield piece
 
 
-async def relay(reader: Reader, timing: Timing) -> AsyncGenerator[bytes]:
-    """What a reader gets, as the body of a response; comments where there is nothing for a while."""
+async def relay(reader: Reader, timing: Timing, part: bytes = b"") -> AsyncGenerator[bytes]:
+    """What a reader gets, as the body of a response; comments where there is nothing for a while.
+
+    `part` has been told, and is told again where another request of the app begins to speak, as the protocol has it.
+    """
+    told = 1
     loop = asyncio.get_running_loop()
     until = loop.time() + timing.longest
     while (left := until - loop.time()) > 0:
@@ -61,7 +65,13 @@ async def relay(reader: Reader, timing: Timing) -> AsyncGenerator[bytes]:
             continue
         if not events:
             return
-        yield b"".join(map(event_bytes, events))
+        pieces: list[bytes] = []
+        for event in events:
+            if begun := reader.parts_before(event.offset) if part else 0:
+                pieces.append(part * (begun - told))
+            told = 0
+            pieces.append(event_bytes(event))
+        yield b"".join(pieces)
 
 
 def _last_event_id(request: Request) -> int:
@@ -114,6 +124,8 @@ async def _take(backend: Backend, request: Request, run_id: str, tee: Tee) -> No
     try:
         async for piece in request.stream():
             for name, data in parser.feed(piece):
+                if name == METADATA:
+                    await tee.begin()
                 entry = entry_of(name, data)
                 # Who follows on a WebSocket hears what apps send as it is.
                 backend.realtime.tee(run_id, b"event: " + name + b"\ndata: " + data + b"\n\n")

@@ -167,8 +167,10 @@ ORDER BY message_id, position LIMIT $5
 -- :name agent_run_by_id
 SELECT :columns(agent_run) FROM perdure.agent_run WHERE run_id = $1
 
--- :name agent_run_by_engine
+-- The run that a run of the engine is, and then its child runs.
+-- :name agent_runs_by_engine
 SELECT :columns(agent_run) FROM perdure.agent_run WHERE engine_run_id = $1
+ORDER BY parent_run_id IS NOT NULL, created_at, run_id
 
 -- :name list_agent_runs
 SELECT :columns(agent_run) FROM perdure.agent_run

@@ -88,6 +88,17 @@ class Dsn:
         self._dsn = urlunsplit(parts._replace(query=urlencode(rest)))
 
     async def connect(self) -> Connection[Any]:
+        connecting = asyncio.ensure_future(self._connect())
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # Half a connection cannot be put away: it is made to its end first.
+            await asyncio.wait([connecting], timeout=_CONNECT_TIMEOUT)
+            if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
+                connecting.result().terminate()
+            raise
+
+    async def _connect(self) -> Connection[Any]:
         return await asyncpg.connect(
             self._dsn,
             timeout=_CONNECT_TIMEOUT,
@@ -104,7 +115,6 @@ class Readers:
         self._dsn = dsn
         self._idle: list[Connection[Any]] = []
         self._room = asyncio.Semaphore(most)
-        self._closed = False
 
     async def take(self) -> Connection[Any]:
         await self._room.acquire()
@@ -113,26 +123,10 @@ class Readers:
                 connection = self._idle.pop()
                 if not connection.is_closed():
                     return connection
-            return await self._connect()
+            return await self._dsn.connect()
         except BaseException:
             self._room.release()
             raise
-
-    async def _connect(self) -> Connection[Any]:
-        # Half a connection cannot be put away: it is made to its end, for the next one if who wanted it is gone.
-        connecting = asyncio.ensure_future(self._dsn.connect())
-        try:
-            return await asyncio.shield(connecting)
-        except asyncio.CancelledError:
-            connecting.add_done_callback(self._keep)
-            raise
-
-    def _keep(self, connecting: asyncio.Future[Connection[Any]]) -> None:
-        if not connecting.cancelled() and connecting.exception() is None:
-            if self._closed:
-                connecting.result().terminate()
-            else:
-                self._idle.append(connecting.result())
 
     def give(self, connection: Connection[Any], *, broken: bool = False) -> None:
         self._room.release()
@@ -147,6 +141,5 @@ class Readers:
             self._idle.pop().terminate()
 
     async def close(self) -> None:
-        self._closed = True
         while self._idle:
             await self._idle.pop().close(timeout=5)

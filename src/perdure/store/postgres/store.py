@@ -6,6 +6,7 @@ an advisory lock that lives as long as the transaction (`lock_1`). Reading needs
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -146,3 +147,5 @@ class PostgresStore:
             await self._writer.stop()
             self._writer = None
         await self._readers.close()
+        # The event loop puts away what was cut off in its next turn, which may be its last.
+        await asyncio.sleep(0)

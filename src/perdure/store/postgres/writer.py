@@ -194,7 +194,7 @@ class Writer:
                     continue
                 await self._link.rollback()
                 if getattr(error, "sqlstate", None) == FENCED:
-                    await self._link.join()
+                    await self._join(changes)
                 elif not is_passing(error) or self._loop.time() - changes[0].since > self._patience:
                     raise
                 else:

@@ -166,8 +166,9 @@ WHERE resource_id = ?1 AND space = ?2 AND (message_id, position) > (?3, ?4) ORDE
 -- :name agent_run_by_id
 SELECT * FROM agent_run WHERE run_id = ?
 
--- :name agent_run_by_engine
-SELECT * FROM agent_run WHERE engine_run_id = ?
+-- The run that a run of the engine is, and then its child runs.
+-- :name agent_runs_by_engine
+SELECT * FROM agent_run WHERE engine_run_id = ? ORDER BY parent_run_id IS NOT NULL, created_at, run_id
 
 -- :name list_agent_runs
 SELECT * FROM agent_run

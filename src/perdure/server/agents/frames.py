@@ -1,0 +1,149 @@
+"""Chunks of a run as clients of the agents protocol read them: what is told of each, and in which words.
+
+The ends of steps and of runs are filled up with what the protocol tells there. Chunks that only this server's runs have
+are told otherwise (`suspended`), or not at all. What a request to a provider was is never told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from perdure.agents.chunks import Chunk
+from perdure.agents.fold import StepFold
+from perdure.model.json import Json
+from perdure.server.agents.results import response, short_step
+from perdure.server.agents.transcript import Transcript, asking
+
+_REASONS: Final = {"max-steps": "tool-calls", "abort": "tripwire"}
+_RESULTS: Final = frozenset({"tool-result", "tool-error", "tool-output-denied"})
+
+
+class Frames:
+    """Translates the chunks of one segment. `durable`: the run survives, and tells so.
+
+    With `calls_again` the call is told once more before the result of a question: a client that carries tools out
+    itself passes over results of calls that it has not heard of in this stream, and over all that follows.
+    """
+
+    def __init__(self, told: Transcript, *, durable: bool, calls_again: bool = False) -> None:
+        self._told = told
+        self._durable = durable
+        self._calls_again = calls_again
+        self._heard: set[str] = set()
+        self._asked: set[str] = set()
+
+    def of(self, said: Chunk) -> list[dict[str, Json]]:
+        """What is told of a chunk."""
+        self._told.take(said)
+        name = _TOLD.get(said.type)
+        if name is None:
+            return [said]
+        tell: Callable[[Chunk], list[dict[str, Json]]] = getattr(self, name)
+        return tell(said)
+
+    def _step_start(self, said: Chunk) -> list[dict[str, Json]]:
+        payload = {**said.payload, "request": {}}
+        if not self._durable:
+            payload.pop("stepId", None)
+            payload["messageId"] = self._told.message_id()
+        return [{**said, "payload": payload}]
+
+    def _metadata(self, said: Chunk) -> list[dict[str, Json]]:
+        return [{**said, "payload": {"type": "response-metadata", **said.payload}}] if self._durable else []
+
+    def _call(self, said: Chunk) -> list[dict[str, Json]]:
+        self._heard.add(said.payload["toolCallId"])
+        return [said]
+
+    def _result(self, said: Chunk) -> list[dict[str, Json]]:
+        payload = said.payload
+        told: list[dict[str, Json]] = [said]
+        if said.type == "tool-error":
+            told = [{**said, "payload": {**payload, "error": self._tool_error(payload.get("error") or {})}}]
+        if self._calls_again and payload["toolCallId"] not in self._heard:
+            call = {key: payload.get(key) for key in ("toolCallId", "toolName", "args")}
+            told.insert(0, {**said, "type": "tool-call", "payload": call})
+        return told
+
+    def _tool_error(self, error: dict[str, Json]) -> dict[str, Json]:
+        if error.get("name") == "ToolNotFoundError":
+            return error
+        cause = {"message": error.get("message"), "name": error.get("name")}
+        details = {"errorMessage": f"{error.get('name')}: {error.get('message')}"}
+        details["model"] = self._told.call(self._told.fold.step).model
+        return {
+            "name": "Error",
+            "cause": cause,
+            "id": error.get("code") or "TOOL_EXECUTION_FAILED",
+            "domain": "TOOL",
+            "category": "USER",
+            "details": details,
+        }
+
+    def _question(self, said: Chunk) -> list[dict[str, Json]]:
+        self._asked.add(said.payload["toolCallId"])
+        return [asking(said)]
+
+    def _suspended(self, _: Chunk) -> list[dict[str, Json]]:
+        """Whoever answers one of several questions is told of those that are left."""
+        left = [item for item in self._told.questions() if item.payload["toolCallId"] not in self._asked]
+        return [frame for question in left for frame in self._question(question)]
+
+    def _error(self, said: Chunk) -> list[dict[str, Json]]:
+        return [{**said, "payload": {"type": "error", **said.payload}}]
+
+    def _step_finish(self, said: Chunk) -> list[dict[str, Json]]:
+        step = self._told.fold.step
+        usage = self._told.call(step).usage
+        return [{**said, "payload": self._ended(said, step, usage)}]
+
+    def _finish(self, said: Chunk) -> list[dict[str, Json]]:
+        step = self._told.fold.step
+        usage = self._told.usage() or (said.payload.get("output") or {}).get("usage") or {}
+        payload = self._ended(said, step, usage)
+        if not self._durable:
+            payload["response"] = response(self._told, [step])
+            del payload["response"]["dbMessages"]
+        return [{**said, "payload": payload}]
+
+    def _ended(self, said: Chunk, step: StepFold, usage: dict[str, Json]) -> dict[str, Json]:
+        given = said.payload.get("stepResult") or {}
+        reason: Json = given.get("reason")
+        result: dict[str, Json] = {
+            "reason": _REASONS.get(reason, reason),
+            "isContinued": bool(given.get("isContinued")),
+        }
+        if given.get("warnings"):
+            result["warnings"] = given["warnings"]
+        calls = [call.payload for call in step.tool_calls]
+        kept = {"backgroundTaskPending": True} if said.payload.get("backgroundTaskPending") else {}
+        return {
+            "messageId": step.message_id if self._durable else self._told.message_id(),
+            "stepResult": result,
+            "metadata": {**self._told.call(step).response(), "headers": {}},
+            "output": {
+                "text": step.text,
+                "toolCalls": [{key: call.get(key) for key in ("toolCallId", "toolName", "args")} for call in calls],
+                "usage": usage,
+                "steps": [short_step(self._told, each) for each in self._told.steps],
+            },
+            "messages": self._told.model_messages(),
+            "processorRetryCount": 0,
+            **kept,
+        }
+
+
+_TOLD: Final = {
+    "step-start": "_step_start",
+    "response-metadata": "_metadata",
+    "tool-call": "_call",
+    **dict.fromkeys(_RESULTS, "_result"),
+    "tool-call-approval": "_question",
+    "tool-call-suspended": "_question",
+    "suspended": "_suspended",
+    "error": "_error",
+    "step-finish": "_step_finish",
+    "finish": "_finish",
+}
+"""The method of `Frames` for each kind of chunk that is not told as it is."""

@@ -1,0 +1,103 @@
+"""Streams of chunks over HTTP, framed as clients of the agents protocol read them.
+
+Each frame is `data: <json>`, a space behind the colon and an empty line behind it: they read nothing else, and end at
+`data: [DONE]`. Comments keep silent connections open. Invariant: however a connection ends, what fed it is closed, and
+told whether the end was reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from perdure.model.json import Json, encode
+
+HEADERS: Final = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-cache",
+    "connection": "keep-alive",
+    "x-accel-buffering": "no",
+}
+HEARTBEAT: Final = b": heartbeat\n\n"
+DONE: Final = b"data: [DONE]\n\n"
+SILENCE: Final = 15.0
+"""Seconds after which a comment is said."""
+_log = logging.getLogger("perdure.server")
+
+
+def frame(content: Json, id: int | None = None) -> bytes:
+    """One frame; with an id, browsers come back to the place behind it.
+
+    >>> frame({"type": "start"})
+    b'data: {"type":"start"}\\n\\n'
+    """
+    told = b"data: " + encode(content) + b"\n\n"
+    return told if id is None else b"id: %d\n" % id + told
+
+
+class EventStream(Response):
+    """A response whose body is what `frames` gives, then `[DONE]`.
+
+    `close` is called once at the end, with whether the end was reached; not so when the client has left, or something
+    failed.
+    """
+
+    def __init__(
+        self, frames: AsyncIterator[bytes], close: Callable[[bool], Awaitable[None]], silence: float = SILENCE
+    ) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+        self._frames = frames
+        self._close = close
+        self._silence = silence
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        telling = asyncio.ensure_future(self._tell(send))
+        leaving = asyncio.ensure_future(_left(receive))
+        reached = False
+        try:
+            await asyncio.wait([telling, leaving], return_when=asyncio.FIRST_COMPLETED)
+            reached = telling.done() and not telling.cancelled() and telling.exception() is None
+        finally:
+            for task in (telling, leaving):
+                task.cancel()
+            found, _ = await asyncio.gather(telling, leaving, return_exceptions=True)
+            await self._close(reached)
+        if isinstance(found, Exception) and not isinstance(found, OSError):
+            raise found
+
+    async def _tell(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        following: asyncio.Future[bytes] | None = None
+        try:
+            while True:
+                following = following or asyncio.ensure_future(_next(self._frames))
+                done, _ = await asyncio.wait([following], timeout=self._silence)
+                if not done:
+                    await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+                    continue
+                said, following = following.result(), None
+                if not said:
+                    break
+                await send({"type": "http.response.body", "body": said, "more_body": True})
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+        await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+
+async def _next(frames: AsyncIterator[bytes]) -> bytes:
+    """The next frame, nothing at the end."""
+    return await anext(frames, b"")
+
+
+async def _left(receive: Receive) -> None:
+    """Waits until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

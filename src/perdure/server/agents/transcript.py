@@ -1,0 +1,192 @@
+"""What a run has said so far, step by step, as results and the ends of steps tell it.
+
+It is made of the run's chunks alone, those of earlier segments included. Invariant: chunks that were taken back do not
+count (`Fold`), and what is known of a step's model call is that of the attempt that stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from perdure.agents.chunks import Chunk
+from perdure.agents.fold import Fold, StepFold
+from perdure.agents.messages import Approval, Message, Part, ToolPart, Usage
+from perdure.model.json import Json, encode
+from perdure.server.agents.shapes import Said, iso, said_by_user, told_to_models
+
+ASKING: Final = {"tool-call-approval": "approval", "tool-call-suspended": "suspension"}
+"""Kinds of chunks that ask somebody, and for what."""
+_KEPT: Final = {"approval": "pendingToolApprovals", "suspension": "suspendedTools"}
+"""Where a message keeps questions."""
+_OURS: Final = frozenset({"argsHash", "type", "questions"})
+_ANSWERS: Final = frozenset({"tool-result", "tool-error", "tool-output-denied"})
+
+
+class ModelCall(msgspec.Struct):
+    """What is known of the model call of a step. `at` in ms, `timestamp` as the provider tells it."""
+
+    at: int = 0
+    id: str | None = None
+    model: str = ""
+    provider: str = ""
+    timestamp: str | None = None
+    usage: dict[str, Json] = {}
+
+    def response(self) -> dict[str, Json]:
+        """The response, as results tell it."""
+        model = {"modelId": self.model, "modelVersion": "v2", "modelProvider": self.provider}
+        told = {"id": self.id, "timestamp": self.timestamp or iso(self.at), "modelId": self.model}
+        return {**told, "modelMetadata": model}
+
+
+class Transcript:
+    """Folds the chunks of one run. `given` are the messages that it was started with, as far as they are known."""
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        given: Iterable[Message] = (),
+        before: Iterable[Chunk] = (),
+        provider: str = "",
+    ) -> None:
+        self.run_id = run_id
+        self.given = list(given)
+        self.fold = Fold()
+        self._provider = provider
+        self._owner = (thread_id, resource_id)
+        self._calls: dict[str, ModelCall] = {}
+        self._asked: dict[str, str] = {}
+        self._ends: set[str] = set()
+        for said in before:
+            self.take(said)
+
+    def take(self, said: Chunk) -> None:
+        """Adds a chunk."""
+        self.fold.take(said)
+        payload = said.payload
+        if said.type == "step-start":
+            self._calls[_id(self.fold.step)] = ModelCall(payload.get("startedAt") or 0, provider=self._provider)
+        elif said.type == "response-metadata":
+            call = self.call(self.fold.step)
+            call.id, call.model = payload.get("id"), payload.get("modelId") or ""
+            call.timestamp = payload.get("timestamp")
+        elif said.type == "step-finish":
+            self._finished(payload)
+        elif said.type in ASKING:
+            self._asked[payload.get("toolCallId", "")] = said.type
+        elif said.type in _ANSWERS and (kind := self._asked.pop(payload.get("toolCallId", ""), None)):
+            self._answered(said, kind)
+
+    def _finished(self, payload: dict[str, Json]) -> None:
+        call, metadata = self.call(self.fold.step), payload.get("metadata") or {}
+        call.id = metadata.get("id") or call.id
+        call.model = metadata.get("modelId") or call.model
+        call.provider = (metadata.get("modelMetadata") or {}).get("modelProvider") or call.provider
+        failed = (payload.get("stepResult") or {}).get("reason") == "error"
+        call.usage = {} if failed else (payload.get("output") or {}).get("usage") or {}
+
+    def _answered(self, said: Chunk, kind: str) -> None:
+        """What is said after a question was answered is a message of its own."""
+        self._ends.add(_id(self.fold.step))
+        if kind != "tool-call-approval" or said.type != "tool-result":
+            return
+        for part in self.fold.step.parts:
+            if isinstance(part, ToolPart) and part.tool_invocation.tool_call_id == said.payload["toolCallId"]:
+                part.tool_invocation.approval = Approval(part.tool_invocation.tool_call_id, True)
+
+    def call(self, step: StepFold) -> ModelCall:
+        """The model call of a step."""
+        return self._calls.setdefault(_id(step), ModelCall(provider=self._provider))
+
+    @property
+    def steps(self) -> list[StepFold]:
+        """The steps that are over."""
+        return [step for step in self.fold.steps if step.finish_reason is not None]
+
+    def usage(self) -> dict[str, Json]:
+        """The tokens of all steps, with what the provider reported of the last one; empty before one is over."""
+        steps = self.steps
+        if not steps:
+            return {}
+        total: dict[str, Json] = {**sum((step.usage for step in steps), Usage()).as_json()}
+        raw = self.call(steps[-1]).usage.get("raw")
+        return total if raw is None else {**total, "raw": raw}
+
+    def dated(self, until: StepFold | None = None) -> list[tuple[int, list[Part]]]:
+        """The parts of the steps with their times, up to and with a step."""
+        found: list[tuple[int, list[Part]]] = []
+        for step in self.fold.steps:
+            parts = step.message(self.run_id).parts
+            if parts:
+                found.append((self.call(step).at, parts))
+            if step is until:
+                break
+        return found
+
+    def messages(self, until: StepFold | None = None) -> list[Said]:
+        """The messages of the assistant, up to and with a step."""
+        made: list[Said] = []
+        fresh = True
+        for step in self.fold.steps:
+            call, parts = self.call(step), step.message(self.run_id).parts
+            if parts:
+                if fresh:
+                    made.append(Said(_id(step), call.at, call.model, call.provider, [], *self._owner))
+                fresh = False
+                made[-1].steps.append((call.at, parts))
+                made[-1].model, made[-1].provider = call.model, call.provider or made[-1].provider
+            fresh = fresh or _id(step) in self._ends
+            if step is until:
+                break
+        if made:
+            made[-1].metadata = self._metadata()
+        return made
+
+    def message_id(self) -> str:
+        """The id of the message that is being written."""
+        found = _id(self.fold.step)
+        for step in reversed(self.fold.steps[:-1]):
+            if _id(step) in self._ends:
+                break
+            found = _id(step)
+        return found
+
+    def questions(self) -> list[Chunk]:
+        """The open questions, each as the chunk that asks it."""
+        return list(map(asking, self.fold.open_questions.values()))
+
+    def model_messages(self, until: StepFold | None = None) -> dict[str, Json]:
+        """The conversation as models are told it: what was given, and what the run has added."""
+        user = [said_by_user(message) for message in self.given if message.role == "user"]
+        added = told_to_models(self.dated(until))
+        return {"all": [*user, *added], "user": user, "nonUser": added}
+
+    def _metadata(self) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        for question in self.questions():
+            kind, call = ASKING[question.type], question.payload["toolCallId"]
+            kept = {**question.payload, "type": kind, "runId": self.run_id}
+            found.setdefault(_KEPT[kind], {})[call] = kept
+        if self.fold.object is not None:
+            found["structuredOutput"] = self.fold.object
+        return found
+
+
+def asking(question: Chunk) -> Chunk:
+    """A question as it is asked: its schema is a text, and what only this server's agents know is left out."""
+    kind: Json = question.payload.get("type") or ASKING.get(question.type, "suspension")
+    payload = {key: value for key, value in question.payload.items() if key not in _OURS}
+    if not isinstance(payload.get("resumeSchema", ""), str):
+        payload["resumeSchema"] = encode(payload["resumeSchema"]).decode()
+    type_ = "tool-call-approval" if kind == "approval" else "tool-call-suspended"
+    return Chunk({**question, "type": type_, "payload": payload}, question.index, question.step)
+
+
+def _id(step: StepFold) -> str:
+    return step.message_id or f"step-{step.number}"
