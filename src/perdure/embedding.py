@@ -24,7 +24,7 @@ class NodeOptions(TypedDict, total=False):
     instead of the backoff table. `max_active`: how many runs execute at once (1000); `max_per_app`: how many of each
     app on another server do, besides (1000). `max_stream_bytes`: what the stream of one run may hold (64 MiB).
     `shutdown_timeout`: how many seconds executing steps have to finish when the node stops (10). `lifetime`: within how
-    many seconds others take over the work of a node that died (15), where several share a database. `keys`: the keys with
+    many seconds others take over the work of a node that died (15), where several share a database. `keys`: those with
     which calls of apps on other servers are signed; `allow_private`: whether requests made for such apps may go to
     private addresses (yes). `endpoint_silence`: how many seconds an app on another server that answers the first
     request of an endpoint may be silent before the request is made again (600), `endpoint_grace` the same after a

@@ -40,12 +40,16 @@ from tests.support.hosting import asgi_server
 RUN = "the one"
 PROMPT = '!tools add {"a": 1, "b": 2} | refund {"cents": 5}'
 
+# The bar is written so that it parts calls of the sub-agent's model, and not of its parent's.
+INSIDE = "!tool agent-desk " + msgspec.json.encode({"prompt": PROMPT}).decode().replace("|", r"\u007c")
+
 
 class Life(msgspec.Struct):
     """What one process does. It kills itself `before` or `after` (`when`) its n-th commit, before its n-th chunk of a
     model, when a tool has begun or ended, when it has heard that the run is suspended, or when it hears of the end.
 
-    With the URL of a `server` the app is served to it, instead of carrying its runs out itself.
+    With the URL of a `server` the app is served to it, instead of carrying its runs out itself. With `inside` all this
+    is done by a sub-agent of the one whose run it is.
     """
 
     folder: str
@@ -56,6 +60,7 @@ class Life(msgspec.Struct):
     at: str = ""
     on_crash: str = "retry"
     server: str = ""
+    inside: bool = False
 
 
 def die() -> None:
@@ -131,6 +136,8 @@ async def live(life: Life) -> None:
     folder = Path(life.folder)
     note = partial(note_to, folder / "ledger", life.number)
     agent = Agent("desk", model=MortalModel(note, life.chunk), tools=tools(life, note), version="1")
+    if life.inside:
+        agent = Agent("boss", model=ScriptedModel(), agents={"desk": agent}, version="1")
     app = App("chaos")
     if life.server:
         await _served(app, agent, life, folder)
@@ -161,7 +168,7 @@ async def _read(durable: DurableAgent, life: Life, heard: Path) -> None:
     try:
         run = await durable.observe(RUN, offset=max([0, *places]))
     except RunNotFoundError:
-        run = await durable.stream(PROMPT, run_id=RUN)
+        run = await durable.stream(INSIDE if life.inside else PROMPT, run_id=RUN)
     while True:
         asked: list[dict[str, Json]] = []
         async for said in run.full_stream:

@@ -1,8 +1,8 @@
 """A node of a cluster, to be killed, paused and cut off: an app over PostgreSQL, and a ledger outside of it.
 
-Run as `python -m tests.chaos.cluster_node URL LEDGER LIFETIME SKEW`, its clock off by SKEW seconds. It sends each line of
-its input, an event in JSON, and prints its id once it is accepted. Every step notes in the ledger what it gives, before
-that can be in the database.
+Run as `python -m tests.chaos.cluster_node URL LEDGER LIFETIME SKEW`, its clock off by SKEW seconds. It sends each line
+of its input, an event in JSON, and prints its id once it is accepted. Every step notes in the ledger what it gives,
+before that can be in the database.
 """
 
 from __future__ import annotations

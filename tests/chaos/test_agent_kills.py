@@ -53,7 +53,9 @@ def workers() -> Generator[AgentTemplate]:
 
 
 class Case:
-    """One database through its lives."""
+    """One database through its lives. `inside` is what the steps' ids begin with."""
+
+    inside = ""
 
     def __init__(self, folder: Path, workers: AgentTemplate, database: Path | None = None) -> None:
         folder.mkdir()
@@ -81,7 +83,7 @@ class Case:
                 }
             except sqlite3.OperationalError:
                 return set()
-        return {name for name in STEPS if step_hash(name) in hashes}
+        return {name for name in STEPS if step_hash(self.inside + name) in hashes}
 
     @property
     def begun(self) -> Counter[str]:

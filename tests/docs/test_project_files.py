@@ -66,7 +66,14 @@ def test_every_pin_has_a_hash(lock: str) -> None:
 def test_what_is_deployed_is_what_was_tested_and_no_more() -> None:
     tested, deployed = pinned("requirements.lock"), pinned("deploy/requirements.lock") | pinned("deploy/build.lock")
     assert {name: version for name, version in deployed.items() if tested.get(name) != version} == {}
-    assert not pinned("deploy/requirements.lock").keys() & {"pytest", "hypothesis", "mypy", "ruff", "inngest", "fastapi"}
+    assert not pinned("deploy/requirements.lock").keys() & {
+        "pytest",
+        "hypothesis",
+        "mypy",
+        "ruff",
+        "inngest",
+        "fastapi",
+    }
 
 
 def test_every_npm_package_of_the_bench_has_an_integrity_hash() -> None:

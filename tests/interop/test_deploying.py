@@ -18,7 +18,9 @@ from click.testing import CliRunner
 
 from perdure.cli import main
 from perdure.client import Client
+from perdure.engine.views import AgentHealth, Health
 from perdure.model.json import Json
+from perdure.server.metrics import Metrics
 from tests.support.dev_server import DevServer
 from tests.support.postgres import PostgresServer
 
@@ -34,6 +36,7 @@ MANIFESTS: dict[str, Json] = {
 POD: Json = MANIFESTS["Deployment"]["spec"]["template"]["spec"]
 CONTAINER: Json = POD["containers"][0]
 KEYS = {"PERDURE_EVENT_KEY": "orders-4f9c2b", "PERDURE_SIGNING_KEY": "signkey-prod-" + "0123456789abcdef" * 4}
+_NOTHING = Health({}, {}, [], [], {}, [], AgentHealth(0, 0, []))
 SIZE = {"": 1, "s": 1, "m": 60}
 
 APP = """
@@ -126,6 +129,18 @@ def test_the_manifests_mean_each_other() -> None:
         assert MANIFESTS[kind]["spec"]["selector"]["matchLabels"] == labels
     assert CONTAINER["envFrom"] == [{"secretRef": {"name": MANIFESTS["Secret"]["metadata"]["name"]}}]
     assert {mount["name"] for mount in CONTAINER["volumeMounts"]} == {volume["name"] for volume in POD["volumes"]}
+
+
+def test_the_metrics_to_watch_are_metrics() -> None:
+    exposed = {
+        line.split()[2] for line in Metrics().expose(_NOTHING, (0, 0), 0).decode().splitlines() if line[0] == "#"
+    }
+    watched = re.findall(r"`(perdure_[a-z_]+)", (DEPLOY.parent / "docs" / "deploying.md").read_text())
+    assert len(watched) > 6 and set(watched) <= exposed
+    states = re.findall(r'`perdure_(\w+)\{state="(\w+)"', (DEPLOY.parent / "docs" / "deploying.md").read_text())
+    text = Metrics().expose(_NOTHING, (0, 0), 0).decode()
+    for name, state in states:
+        assert f'perdure_{name}{{state="{state}"}} 0.0' in text
 
 
 def test_what_the_image_is_made_of_exists_and_is_not_ignored() -> None:

@@ -160,6 +160,15 @@ async def test_logs_as_json_lines(tmp_path: Path) -> None:
     assert lines[-1]["message"] == "stopped; what was in memory is gone"
 
 
+def test_a_second_signal_ends_what_drains(tmp_path: Path) -> None:
+    with DevServer(tmp_path, "--db", ":memory:", "--drain", "60", command="start", environment=KEYS) as server:
+        server.send_signal(signal.SIGTERM)
+        server.wait_for("signal received, stopping")
+        assert httpx2.get(f"{server.url}/health/ready").status_code == 503
+        assert httpx2.get(f"{server.url}/health/live").status_code == 200
+        assert server.stop() == 128 + signal.SIGTERM
+
+
 def test_keys_are_new_each_time() -> None:
     first, second = run("keys").output.splitlines(), run("keys").output.splitlines()
     assert [line.partition("=")[0] for line in first] == ["PERDURE_EVENT_KEY", "PERDURE_SIGNING_KEY"]
@@ -176,7 +185,7 @@ def test_keys_are_new_each_time() -> None:
         (("--event-key", "a", "--signing-key", "xyz"), {}, "--signing-key is not valid: must be hex"),
         (("--event-key", "a"), {"INNGEST_SIGNING_KEY": "xyz"}, "INNGEST_SIGNING_KEY is not valid: must be hex"),
         (("--event-key", "x/y/z", "--signing-key", "00"), {}, "--event-key is not valid: must be letters"),
-        (("--event-key", "a", "--signing-key", "00", "--db", "postgresql://x"), {}, "is not a file"),
+        (("--event-key", "a", "--signing-key", "00", "--db", "mysql://x"), {}, "is neither a file nor"),
     ],
 )
 def test_it_does_not_start_without_good_keys(arguments: tuple[str, ...], keys: dict[str, str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""A server of agents: one whose runs end with their requests, one whose runs survive, on models that follow directives."""
+"""A server of agents: some whose runs end with their requests, one whose runs survive; models follow directives."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ def agents_app() -> App:
     app.add_agent(Agent("plain-agent", name="Plain", model=ScriptedModel()))
     noted = Agent("noted-agent", model=ScriptedModel(), memory=Memory(working_memory=True))
     app.add_agent(noted)
+    researcher = Agent("researcher", name="Researcher", model=ScriptedModel())
+    parts: Json = {"agents": {"researcher": researcher}, "tools": TOOLS, "memory": Memory()}
+    app.add_agent(Agent("network-agent", name="Network Agent", model=ScriptedModel(), **parts))
     durable = Agent("durable-agent", name="Durable Agent", model=ScriptedModel(), tools=TOOLS, memory=Memory())
     create_durable_agent(agent=durable, app=app)
     return app

@@ -38,7 +38,7 @@ _ONLY: Final = os.environ.get("PERDURE_TEST_STORE")
 STORES: Final = [_ONLY] if _ONLY else ["sqlite", "postgres"]
 
 
-_NAMES_ITS_OWN: Final = "tests/unit/runner/test_neighbours.py"
+_NAMES_ITS_OWN: Final = ("tests/unit/runner/test_neighbours.py", "tests/wire/test_endpoint_reports_elsewhere.py")
 _TABLES: Final = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'perdure'::regnamespace"
 _END_OTHERS: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

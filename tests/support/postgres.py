@@ -6,6 +6,7 @@ survives the power going out, which makes it fast.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -20,6 +21,8 @@ from pathlib import Path
 
 from tests.support.postgres_session import PostgresSession, PostgresSessionError
 
+_WHILE_HELD = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 > /dev/null; kill -QUIT $server 2> /dev/null) & wait $server'
+"""The server ends with whoever started it, killed or not: then nobody holds the other end of its input any more."""
 FAST = (
     "fsync=off",
     "full_page_writes=off",
@@ -43,7 +46,8 @@ class PostgresServer:
             os.chown(self.directory, pwd.getpwnam(self._user).pw_uid, -1)
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._names = 0
+        self._names = self._tries = 0
+        self._started = False
         self.free: list[str] = []
         """Databases that are empty, but for perdure's schema."""
         self._call("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
@@ -53,21 +57,39 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts it, or starts it again, on the port that it has; returns once it answers."""
+        while not self._starts():
+            # Somebody took the port between our look and the server's; a server that was there before keeps its own.
+            if self._started or self._tries == 5:
+                raise RuntimeError(f"PostgreSQL does not start: {(self.directory / 'log').read_text()[-2000:]}")
+            self._tries += 1
+            self.port = _free_port()
+        self._started = True
+
+    def _starts(self) -> bool:
         settings = ("listen_addresses=127.0.0.1", f"port={self.port}", *self._settings)
         command = [str(self.binaries / "postgres"), "-D", "data", "-k", str(self.directory)]
-        self._process = subprocess.Popen(
-            [*command, *(word for setting in settings for word in ("-c", setting))],
-            cwd=self.directory,
-            user=self._user,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError("PostgreSQL does not start")
+        with (self.directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _WHILE_HELD, "sh", *command, *(w for setting in settings for w in ("-c", setting))],
+                cwd=self.directory,
+                user=self._user,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        pid, deadline = self.directory / "data" / "postmaster.pid", time.monotonic() + 60
+        appeared = False
+        # Its own word comes first: on its port there might be somebody else.
+        while not (_is_ready(pid) and self._answers()):
+            appeared = appeared or pid.exists()
+            if time.monotonic() > deadline or self._process.poll() is not None or (appeared and not pid.exists()):
+                assert self._process.stdin is not None
+                self._process.stdin.close()
+                self._process.wait(60)
+                return False
             time.sleep(0.02)
+        return True
 
     def _answers(self) -> bool:
         try:
@@ -79,7 +101,15 @@ class PostgresServer:
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ends it: SIGINT cuts connections and shuts down in order, SIGQUIT is as good as a crash."""
         if self._process is not None:
-            self._process.send_signal(how)
+            pid = self.directory / "data" / "postmaster.pid"
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                os.kill(int(pid.read_text().split()[0]), how)
+            deadline = time.monotonic() + 60
+            # The last thing that goes when it ends in order.
+            while how != signal.SIGQUIT and pid.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert self._process.stdin is not None
+            self._process.stdin.close()
             self._process.wait(60)
             self._process = None
 
@@ -111,6 +141,14 @@ class PostgresServer:
     def _call(self, program: str, *arguments: str) -> None:
         command = [str(self.binaries / program), *arguments]
         subprocess.run(command, cwd=self.directory, user=self._user, check=True, stdout=subprocess.DEVNULL)
+
+
+def _is_ready(pid: Path) -> bool:
+    """Whether a server says in its file that it takes connections."""
+    try:
+        return any(line.strip() == "ready" for line in pid.read_text().splitlines()[7:])
+    except FileNotFoundError:
+        return False
 
 
 def _binaries(version: int) -> Path:

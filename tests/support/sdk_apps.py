@@ -39,6 +39,8 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "v3": ("v3/app_v3.mjs", ("/api/inngest", "/api/secret")),
     "endpoints": ("endpoints.mjs", ("/api/inngest",)),
     "streams": ("streams.mjs", ()),
+    "transcripts": ("transcripts.mjs", ()),
+    "edge": ("edge.mjs", ()),
     "v4-worker": ("worker_v4.mjs", ()),
     "v3-worker": ("v3/worker_v3.mjs", ()),
     "py-fastapi": ("app_fastapi.py", ("/api/inngest", "/api/secret", "/api/streamed")),

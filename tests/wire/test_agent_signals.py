@@ -13,6 +13,7 @@ import pytest
 from perdure.agents.agent import Agent
 from perdure.agents.chunks import Chunk
 from perdure.agents.durable import AgentRuns
+from perdure.agents.errors import InvalidOptionError
 from perdure.agents.memory import Memory, SemanticRecall, WorkingMemory
 from perdure.agents.signals import Signals, Subscription
 from perdure.agents.storage import AgentStorage
@@ -195,3 +196,20 @@ async def test_what_was_learned_is_remembered_by_the_next_run(kind: str, tmp_pat
             ("user", "What is the name of my cat?"),
             ("assistant", "Tom, I think."),
         ]
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+async def test_an_agent_brings_signals_to_its_threads_itself(kind: str, tmp_path: Path) -> None:
+    model = ScriptedModel(["Hello.", "Noted.", "One after the other."])
+    async with agent_world(kind, tmp_path, Agent("desk", model=model, memory=Memory())) as world:
+        async with world.agent.subscribe_to_thread("t", "u") as heard:
+            first = await world.agent.send_message("Hello", thread_id="t", resource_id="u")
+            said = await until(heard, "finish")
+            assert ({each.run_id for each in said}, text_of(said)) == ({first.run_id}, "Hello.")
+            signal = {"type": "reminder", "contents": "Back up the disk."}
+            await world.agent.send_signal(signal, thread_id="t", resource_id="u")
+            assert text_of(await until(heard, "finish")) == "Noted."
+            await world.agent.queue_message("And now?", thread_id="t", resource_id="u")
+            assert text_of(await until(heard, "finish")) == "One after the other."
+        with pytest.raises(InvalidOptionError, match=r"signal\.type"):
+            await world.agent.send_signal({"contents": "x"}, thread_id="t", resource_id="u")

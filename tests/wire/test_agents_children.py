@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perdure import App, Context
-from perdure.agents.agent import Agent
+from perdure.agents.agent import Agent, AgentFailedError
 from perdure.agents.chunks import Chunk
 from perdure.agents.context import ToolContext
 from perdure.agents.durable import create_durable_agent
@@ -98,6 +98,13 @@ async def test_a_sub_agent_that_fails_is_a_failed_child_run(kind: str, tmp_path:
         assert (await world.agent.generate("go", run_id="r-1")).text == "I see"
         (child,) = await world.agent.list_child_runs("r-1")
         assert (child.status, child.finish_reason) == ("failed", "error")
+
+
+async def test_a_run_that_fails_raises_where_its_result_is_waited_for(kind: str, tmp_path: Path) -> None:
+    async with agent_world(kind, tmp_path, agent("boss", [Fail("no such model", 404)])) as world:
+        with pytest.raises(AgentFailedError, match="no such model") as failed:
+            await world.agent.generate("go")
+        assert failed.value.result.finish_reason == "error"
 
 
 async def test_several_questions_of_one_sub_agent_are_told_apart(kind: str, tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ async def test_the_answer_comes_as_soon_as_it_is_there(world: EndpointWorld) -> 
     await world.report(run_id, complete(api_result("1")))
     began = loop.time()
     assert [response.text for response in await asyncio.gather(*waiting)] == ["1", "1", "1"]
-    assert loop.time() - began < 0.25
+    # Far less than the tick of a server that polls, however busy the machine is.
+    assert loop.time() - began < 1.5
     await nobody_waits(world)
 
 

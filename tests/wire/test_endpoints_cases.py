@@ -333,7 +333,8 @@ async def test_a_step_may_say_when_to_try_again(site: Site, http: Called, later:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     assert (await http.ask("/later", **({"async": "1"} if later else {}))).json() == "a"
-    assert 0.9 < loop.time() - begun < 5
+    # Without a word it would be tried again at once.
+    assert loop.time() - begun > 0.9
     assert site.done(http.key) == {"before": 1, "a": 2}
 
 
@@ -432,7 +433,9 @@ async def test_late_listeners_hear_it_all_and_each_the_same(site: Site, http: Ca
     headers = {"accept": "text/event-stream"}
     live = await asyncio.gather(*(http.get(url, headers=headers) for _ in range(2)))
     late = await http.get(url, headers=headers)
-    texts = {answer.text.replace(":\n\n", "") for answer in (*live, late)}
+    # Who is there hears of each request that begins to speak, and else it is the same, byte by byte.
+    blocks = [answer.text.replace(":\n\n", "").split("\n\n") for answer in (*live, late)]
+    texts = {"\n\n".join(part for part in parts if "inngest.metadata" not in part) for parts in blocks}
     assert len(texts) == 1
     (text,) = texts
     assert text.count("inngest.commit") == 2 and text.count("inngest.response") == 1

@@ -9,10 +9,13 @@ from collections.abc import AsyncGenerator
 import httpx2
 import pytest
 
+from perdure import App, embedded
 from perdure.model.errors import StoreError
 from perdure.model.json import Json
 from perdure.model.keys import EventKey, Keys, SigningKey
 from perdure.server import Guard, make_app
+from tests.support.postgres import PostgresServer
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.wire import Wire
 
 KEYS = Keys([EventKey.parse("evtkey1")], [SigningKey.parse("00ff00ff")])
@@ -67,3 +70,25 @@ async def test_a_server_that_is_about_to_stop_is_not_ready(wire: Wire) -> None:
 async def test_only_these_are_open_below_health(http: httpx2.AsyncClient) -> None:
     for path in ("/health/other", "/health/live/x", "/health/ready/../../metrics"):
         assert (await http.get(path)).status_code == 401
+
+
+async def test_a_server_is_ready_again_when_its_database_is_back(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    proxy = TcpProxy(postgres_server.port)
+    url = postgres_url.replace(str(postgres_server.port), str(await proxy.start()))
+    try:
+        async with embedded(App("h"), db=url) as node:
+            transport = httpx2.ASGITransport(make_app(node))
+            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                assert (await client.get("/health/ready")).status_code == 200
+                proxy.refusing = True
+                proxy.cut()
+                assert (await client.get("/health/ready")).status_code == 503
+                assert (await client.get("/health/live")).status_code == 200
+                proxy.refusing = False
+                async with asyncio.timeout(10):
+                    while (await client.get("/health/ready")).status_code == 503:
+                        await asyncio.sleep(0.05)
+    finally:
+        await proxy.stop()

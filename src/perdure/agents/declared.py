@@ -75,13 +75,8 @@ class DeclaredAgent:
         self.memory, self.background_tasks = memory, background_tasks
         self.max_steps, self.max_retries, self.max_processor_retries = max_steps, max_retries, max_processor_retries
         self.default_options, self.policies = dict(default_options or {}), dict(policies or {})
-        self.tools, self.workflows, self.scorers = (
-            tools_by_name(tools),
-            dict(workflows or {}),
-            scorers_of(scorers or {}),
-        )
-        self.agents = dict(agents) if isinstance(agents, Mapping) else {agent.id: agent for agent in agents}
-        self.toolsets = dict(toolsets or {})
+        self.tools, self.scorers, self.toolsets = tools_by_name(tools), scorers_of(scorers or {}), dict(toolsets or {})
+        self.agents, self.workflows = _by_id(agents), dict(workflows or {})
         self.default_toolsets = list(self.toolsets if default_toolsets is None else default_toolsets)
         self.input_processors, self.output_processors = list(input_processors), list(output_processors)
         self.model_spec, self.models = model, resolve(model, max_retries)
@@ -121,7 +116,9 @@ class DeclaredAgent:
 
     def tools_named(self, name: str) -> list[Tool]:
         """The tools of this name: the agent's, those of its registered toolsets, and those of agents below it."""
-        found, seen, left = [], set[int](), [self]
+        found: list[Tool] = []
+        seen: set[int] = set()
+        left: list[DeclaredAgent] = [self]
         while left:
             agent = left.pop()
             if id(agent) not in seen:
@@ -165,3 +162,9 @@ class DeclaredAgent:
     def _read_defaults(self) -> None:
         given = cast(RunKeywords, self.default_options)
         split_options(given, policies=self.policies, toolsets=self.toolsets)
+
+
+def _by_id(agents: Mapping[str, DeclaredAgent] | Sequence[DeclaredAgent]) -> dict[str, DeclaredAgent]:
+    if isinstance(agents, Mapping):
+        return dict(agents)
+    return {str(getattr(agent, "id", place)): agent for place, agent in enumerate(agents)}

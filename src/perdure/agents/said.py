@@ -9,6 +9,7 @@ from __future__ import annotations
 from perdure.agents.chunks import WORKFLOW, Chunk, chunk
 from perdure.agents.messages import Usage
 from perdure.agents.models.call import Answer
+from perdure.agents.models.failure import without_secrets
 from perdure.model.errors import StepError
 from perdure.model.json import Json
 
@@ -78,12 +79,13 @@ def error(run_id: str, told: dict[str, Json]) -> Chunk:
 
 
 def told_error(failure: BaseException) -> dict[str, Json]:
-    """An error as readers may see it: name, message and code; no stack, no cause."""
+    """An error as readers may see it: name, message and code; no stack, no cause, and nothing that looks secret."""
     told: dict[str, Json] = {"name": type(failure).__name__, "message": str(failure)}
     if isinstance(failure, StepError):
         told = {"name": failure.name, "message": failure.message}
     elif isinstance(failure, KeyError) and failure.args:
         told["message"] = f"key {failure.args[0]!r} is missing"
+    told["message"] = without_secrets(str(told["message"]))
     code = getattr(failure, "code", None)
     if isinstance(code, str):
         told["code"] = code

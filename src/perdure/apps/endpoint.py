@@ -166,7 +166,8 @@ class EndpointRun(RemoteRun):
 
     async def report(self, ops: list[Op], *, goes_on: bool = False) -> bool:
         """Takes what the app reports while it answers the first request; False when the rows must tell what came of it,
-        because the run has ended, or has left, or came back. `goes_on`: a step that failed for good does not end that request.
+        because the run has ended, has left, or came back. `goes_on`: a step that failed for good does not end that
+        request.
 
         Raises `StaleCallError` for news that come when that is over, `LimitError`, `StoreError`.
         """

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
-from perdure.apps.endpoint import EndpointCode, EndpointRun, Known, is_news
+import msgspec
+
+from perdure.apps.endpoint import EndpointCode, EndpointRun, Known, LimitError, is_news
 from perdure.apps.gateway import Gateway
 from perdure.apps.http import HttpTransport
 from perdure.apps.run import StaleCallError, UnknownRunError
@@ -13,7 +16,7 @@ from perdure.engine import endpoints, reads
 from perdure.engine.catalogue import Catalogue, CompiledFunction
 from perdure.engine.limits import exceeded
 from perdure.model.config import FunctionConfig
-from perdure.model.errors import NotFoundError, PerdureError, error_info
+from perdure.model.errors import NotFoundError, PerdureError, StoreError, error_info
 from perdure.model.event import Event, StoredEvent
 from perdure.model.ops import STEP_RUN, Op
 from perdure.model.records import AppRow, Run, RunStatus, Step, StepStatus
@@ -29,6 +32,13 @@ _MOST_FUNCTIONS = 500
 
 class BusyError(PerdureError):
     """The run of a report is not where reports are taken right now; the same report will be, a moment later."""
+
+
+_REPORT: Final = "report"
+_KEPT: Final = "kept"
+_REFUSALS: Final = (UnknownRunError, StaleCallError, LimitError, BusyError, StoreError)
+"""What becomes of a report that is not taken."""
+_report = msgspec.json.Encoder()
 
 
 class Endpoints:
@@ -48,6 +58,7 @@ class Endpoints:
         self._transport = transport
         self._gateway = gateway
         self._registering = registering
+        runner.neighbours.errands.doing[_REPORT] = self._take
 
     def code(self, config: FunctionConfig) -> EndpointCode:
         """What runs the requests of a function."""
@@ -112,11 +123,40 @@ class Endpoints:
         run = await self._decider.view(lambda: reads.run_by_id(run_id))
         if run is None or not self._is_endpoint(run):
             raise UnknownRunError(f"there is no run {run_id} that began with a request")
+        job = await self._decider.view(lambda: reads.job_by_id(run_id))
+        if job is not None and job.node is not None and job.node != self._decider.node:
+            if await self._pass_on(job.node, run_id, ops, goes_on=goes_on):
+                return
+            # What it has made of it is in the rows by now, as if it had come here.
+            run = await self._load(run_id)
         if run.request_version is None and not RunStatus(run.status).final:
             raise BusyError(f"run {run_id} cannot take reports this moment; try again")
         steps = {step.id: step for step in await self._decider.view(lambda: reads.steps_of(run_id))}
         if any(is_news(op, _known(steps.get(op.id)), run) for op in ops):
             raise StaleCallError(_why(run))
+
+    async def _pass_on(self, node: str, run_id: str, ops: list[Op], *, goes_on: bool) -> bool:
+        """Gives a report to the node that drives the run; whether that has taken it."""
+        try:
+            answer = await self._runner.neighbours.errands.ask(node, _REPORT, run_id, _report.encode((ops, goes_on)))
+        except TimeoutError:
+            return False
+        kind, _, text = answer.partition(" ")
+        for error in _REFUSALS:
+            if error.__name__ == kind:
+                raise error(text)
+        return kind == _KEPT
+
+    async def _take(self, run_id: str, body: bytes) -> str:
+        """A report that came by way of another node; what became of it."""
+        resident = self._runner.resident(run_id)
+        ops, goes_on = msgspec.json.decode(body, type=tuple[list[Op], bool])
+        try:
+            if isinstance(resident, EndpointRun) and resident.begun and await resident.report(ops, goes_on=goes_on):
+                return _KEPT
+        except _REFUSALS as error:
+            return f"{type(error).__name__} {error}"
+        return "left"
 
     def _is_endpoint(self, run: Run) -> bool:
         function = self._decider.catalogue.get(run.function_id)

@@ -186,7 +186,7 @@ class Pipe:
 
 
 class Body:
-    """What is read of a pipe, for a request that may have to be made again: what was sent is kept while it is little."""
+    """What is read of a pipe, for a request that may have to be made again: what is sent is kept while it is little."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe

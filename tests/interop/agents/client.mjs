@@ -131,6 +131,15 @@ const scenarios = {
     const recovered = await chunks(await durable.recover({ runId: "obs-1" }));
     return { whole, approved, observed, rest, recovered, refused: await failure(mine.recover({ runId: "obs-1" })) };
   },
+  async network() {
+    const network = client.getAgent("network-agent");
+    const routed = await chunks(await network.network("!net agent:researcher Look it up", {}));
+    const memory = { thread: "n1", resource: "ada" };
+    const asked = await chunks(await network.network('!net tool:deleteThing {"thing":"x"}', { memory }));
+    const approved = await chunks(await network.approveNetworkToolCall({ runId: asked[0].runId }));
+    const refused = await failure(client.getAgent("plain-agent").network("x", {}));
+    return { routed: routed.filter((chunk) => !chunk.type.startsWith("agent-execution-event-")), asked, approved, refused };
+  },
   async memory() {
     const agentId = "my-agent";
     const created = await client.createMemoryThread({ agentId, resourceId: "ada", threadId: "m1", title: "Mine" });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from perdure.agents import Agent, tool
 from perdure.agents.agent import AgentFailedError
 from perdure.agents.messages import TextPart, Usage
 from perdure.agents.models import Answer, Call, ModelError, Prompt
+from perdure.agents.options import OptionError, RunOptions
 from perdure.agents.schemas import ShapeError
 from perdure.agents.scoring import Scorer
 from perdure.model.errors import ConfigError
@@ -184,3 +186,50 @@ async def test_pauses_between_attempts_are_those_that_were_asked_for() -> None:
     agent.surroundings = replace(agent.surroundings, sleep=pause)
     assert (await agent.generate("go")).text == "ok"
     assert waited == [7]
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ({"instructions": 5}, "instructions: must be a text"),
+        ({"agents": [5]}, "agents.0: must be an Agent"),
+        ({"agents": {"bad key!": scripted()[0]}}, "agents.bad key!: a key must be"),
+        ({"workflows": {"x": len}}, "workflows.x: must be a function of an app"),
+        ({"memory": 5}, "memory: must be a Memory"),
+        ({"input_processors": [5]}, "input_processors[0]: has none of process_input"),
+        ({"policies": {"x": 5}}, "policies.x: must be a function"),
+        ({"toolsets": {"x": 5}}, "toolsets.x: must be a toolset"),
+        ({"tools": [5]}, "5: must be a function or a Tool"),
+        ({"default_options": {"max_step": 3}}, "default_options.max_step: is no option; did you mean max_steps?"),
+        ({"default_options": {"max_steps": 0}}, "default_options.max_steps: must be at least 1"),
+    ],
+)
+def test_what_an_agent_cannot_be_made_of_is_named(declared: dict[str, Json], problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        scripted(**declared)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"model": "nope"}, 'model: expected "provider/model"'),
+        ({"on_chunk": 5}, "on_chunk: must be a function"),
+        ({"toolsets": 5}, "toolsets: must be names"),
+        ({"client_tools": 5}, "client_tools: must be tools"),
+        ({"request_context": 5}, "request_context: must be an object"),
+        ({"context": [5]}, "context: messages[0]"),
+        ({"max_processor_retries": -1}, "max_processor_retries: must be at least 0"),
+        ({"max_steps": "3"}, "maxSteps: Expected `int | null`, got `str`"),
+    ],
+)
+async def test_options_that_cannot_be_taken_are_named_before_a_run_begins(options: Json, problem: str) -> None:
+    agent, model = scripted("hi")
+    with pytest.raises(OptionError, match=re.escape(problem)):
+        await agent.generate("go", **options)
+    assert model.calls == 0
+
+
+def test_the_address_of_a_model_is_not_for_those_who_only_send_options() -> None:
+    for model in ({"id": "a/b", "url": "http://x"}, [{"model": {"id": "a/b", "url": "http://x"}}]):
+        with pytest.raises(OptionError, match="model: must be"):
+            RunOptions.from_json({"model": model})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from perdure.agents.errors import ConflictError, GoneError, RunNotFoundError
@@ -50,6 +51,23 @@ async def test_a_run_is_found_by_its_run_of_the_engine() -> None:
         assert await storage.run_of_engine("E2") is None
         with pytest.raises(RunNotFoundError):
             await storage.bind_run("nobody", "E3")
+
+
+async def test_child_runs_stand_under_their_parent_and_go_with_it() -> None:
+    async with storing() as storage:
+        await storage.put_run(a_run())
+        assert await storage.child_runs("r") == []
+        for child, parent in (("r.a", "r"), ("r.a.x", "r.a"), ("r.b", "r")):
+            row = msgspec.structs.replace(a_run(child), parent_run_id=parent, engine_run_id="E1", inbox_closed=True)
+            await storage.put_run(row)
+        await storage.bind_run("r", "E1")
+        found = await storage.run_of_engine("E1")
+        assert found is not None and found.run_id == "r"
+        assert [child.run_id for child in await storage.child_runs("r")] == ["r.a", "r.b"]
+        assert [child.run_id for child in await storage.child_runs("r.a")] == ["r.a.x"]
+        assert [run.run_id for run in await storage.unfinished_runs("t")] == ["r"]
+        assert await storage.delete_run("r")
+        assert [await storage.run(run_id) for run_id in ("r", "r.a", "r.a.x", "r.b")] == [None] * 4
 
 
 async def test_a_run_that_is_over_stays_over() -> None:

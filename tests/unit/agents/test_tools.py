@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -159,16 +159,18 @@ def test_shapes() -> None:
 
 
 def test_annotations_may_name_types_that_are_local() -> None:
-    class Order(TypedDict):
+    @dataclass
+    class Order:
         cents: int
 
     def inner() -> Tool:
-        class Place(TypedDict):
+        @dataclass
+        class Place:
             city: str
 
         @tool
         def ship(order: Order, place: Place) -> str:
-            return f"{order['cents']} to {place['city']}"
+            return f"{order.cents} to {place.city}"
 
         return ship
 
@@ -186,3 +188,15 @@ async def test_a_result_that_is_too_large_to_be_recorded_is_an_error_of_the_call
     said = await said_by(agent)
     assert only(said, "tool-error")[0]["error"]["code"] == "TOOL_RESULT_TOO_LARGE"
     assert said[-1].payload["stepResult"]["reason"] == "stop"
+
+
+async def test_what_looks_secret_in_an_error_is_told_to_nobody() -> None:
+    @tool
+    def charge() -> str:
+        raise ConnectionError("https://ann:pa55word@pay.example answered 401 to Bearer abc.def.ghi")
+
+    agent, model = scripted([ToolCall("charge", {}, "c1")], "I see", tools=[charge])
+    said = await said_by(agent)
+    told = "https://[redacted]@pay.example answered 401 to [redacted]"
+    assert only(said, "tool-error")[0]["error"] == {"name": "ConnectionError", "message": told}
+    assert "pa55word" not in str(model.prompts[1].messages)

@@ -11,14 +11,18 @@ import asyncpg
 import pytest
 
 from perdure import App, BatchEvents, Concurrency, Context, Debounce, RunHandle, embedded, step, stream
+from perdure.agents import Agent, create_durable_agent, tool
+from perdure.agents.durable import DurableAgent
+from perdure.apps.transport import Reply
 from perdure.engine import views
 from perdure.model.errors import StoreError, StoreLockedError
 from perdure.model.json import Json
-from perdure.store.copying import Copied, copy, copy_database
+from perdure.store.copying import Copied, copy, copy_database, ends
 from perdure.store.copying.ends import OWN, Row
 from perdure.store.sqlite.migrate import migrations
-from perdure.testing import VirtualClock
+from perdure.testing import ScriptedModel, VirtualClock
 from tests.support.postgres import PostgresServer
+from tests.support.remote_app import Received, RemoteApp, calling, done, op, ops, reply
 from tests.support.stores import opened
 
 LARGE = 100_000
@@ -173,7 +177,11 @@ def contents(path: Path) -> dict[str, list[Row]]:
         }
 
 
-async def test_every_table_arrives_and_comes_back_as_it_was(tmp_path: Path, postgres_server: PostgresServer) -> None:
+async def test_every_table_arrives_and_comes_back_as_it_was(
+    tmp_path: Path, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Many batches: threads take turns with one connection.
+    monkeypatch.setattr(ends, "_MANY", 2)
     first, second, server = tmp_path / "first.db", tmp_path / "second.db", postgres_server.new_database()
     async with opened(first):
         pass
@@ -307,3 +315,57 @@ async def test_what_is_no_database_of_this_perdure_is_refused(tmp_path: Path, po
         file.execute("PRAGMA user_version = 999")
     with pytest.raises(StoreError, match="install a newer perdure"):
         await copied(str(path), target)
+
+
+def desk(app: App) -> DurableAgent:
+    @tool(requires_approval=True)
+    def refund(cents: int) -> Json:
+        """Pays money back."""
+        return {"refunded": cents}
+
+    return create_durable_agent(agent=Agent("desk", model=ScriptedModel(), tools=[refund]), app=app)
+
+
+async def test_an_agent_that_waits_for_a_person_waits_on_at_the_target(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    source, target = str(tmp_path / "a.db"), postgres_server.new_database()
+    app = App("helpdesk")
+    agent = desk(app)
+    async with embedded(app, db=source):
+        run = await agent.stream('!tool refund {"cents": 42}', run_id="chat")
+        assert (await run.output.result()).finish_reason == "suspended"
+    assert (await copied(source, target))["approval"] == 1
+    app = App("helpdesk")
+    agent = desk(app)
+    async with embedded(app, db=target):
+        (waiting,) = (await agent.list_suspended_runs()).items
+        assert [call.args for call in waiting.tool_calls] == [{"cents": 42}]
+        run = await agent.approve_tool_call("chat", "call_1", by="ada")
+        assert (await run.output.result()).finish_reason == "stop"
+        told = [chunk.type async for chunk in (await agent.observe("chat")).full_stream]
+        assert told[0] == "start" and "tool-result" in told and told[-1] == "finish"
+
+
+async def test_a_run_of_an_app_elsewhere_goes_on_without_its_steps_being_done_again(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    def answer(call: Received) -> Reply:
+        if not call.has("one"):
+            return ops(done("one", 1))
+        if not call.has("nap"):
+            return ops(op("Sleep", "nap", opts={"duration": "1h"}))
+        return reply({"one": call.memo("one")})
+
+    clock, db = VirtualClock(), str(tmp_path / "a.db")
+    before, after = RemoteApp(answer), RemoteApp(answer)
+    async with calling(before, db=db, clock=clock) as node:
+        (event,) = await node.send([{"name": "t/f"}])
+        await node.settle()
+    target = postgres_server.new_database()
+    assert (await copied(db, target))["function"] == 1
+    async with calling(after, db=target, clock=clock) as node:
+        await clock.advance("1h")
+        (run,) = await node.runs_of(event)
+        assert await run.result(timeout=5) == {"one": {"data": 1}}
+    assert (len(before.calls), len(after.calls)) == (2, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import TypedDict, Unpack
 
 import msgspec
 
@@ -17,6 +18,7 @@ from perdure.agents.durable import listing
 from perdure.agents.durable.answering import Answering
 from perdure.agents.durable.background import DurableBackground
 from perdure.agents.durable.body import Request
+from perdure.agents.durable.engines import Engine
 from perdure.agents.durable.function import RunData
 from perdure.agents.durable.listing import SuspendedRun
 from perdure.agents.durable.port import AgentRuns
@@ -24,10 +26,20 @@ from perdure.agents.durable.reading import VIEWING, check_reading, drained, offs
 from perdure.agents.durable.run import DurableRun, Prepared
 from perdure.agents.errors import ConflictError
 from perdure.agents.results import Result
-from perdure.agents.signals import Signals
+from perdure.agents.signals import Accepted, Signal, Signals, Subscription
 from perdure.agents.storage import AgentRun, Page
 from perdure.model.jcs import canonical
 from perdure.model.json import Json
+
+
+class Where(TypedDict, total=False):
+    """Where a signal goes, and what is to be done with it: see `Signals.send_signal`."""
+
+    run_id: str | None
+    thread_id: str | None
+    resource_id: str | None
+    if_active: Json
+    if_idle: Json
 
 
 class DurableAgent(Answering, DurableBackground):
@@ -84,7 +96,10 @@ class DurableAgent(Answering, DurableBackground):
         return await self.stream(messages, **{**options, "network": True})
 
     async def generate(self, messages: Json, **options: Json) -> Result:
-        """Starts a run and waits for the end of its first segment: `finish_reason` is "suspended" if it asks."""
+        """Starts a run and waits for the end of its first segment: `finish_reason` is "suspended" if it asks.
+
+        Raises `AgentFailedError` where the run fails.
+        """
         return await drained(await self.stream(messages, **options))
 
     async def observe(
@@ -160,8 +175,39 @@ class DurableAgent(Answering, DurableBackground):
         chosen = [run.run_id for run in runs if expected_run_id in (None, run.run_id) and run.agent_id == self.id]
         return any([await self.abort(run_id) for run_id in chosen])
 
+    @property
+    def signals(self) -> Signals:
+        """What brings signals to the threads of this agent. Raises `PerdureError` while nothing runs the app."""
+        return self._signals_by(self.engine)
+
+    async def send_signal(self, signal: Signal | Json, **where: Unpack[Where]) -> Accepted:
+        """Sends a signal to a thread or to a run: see `Signals.send_signal`.
+
+        >>> async def remind(agent: DurableAgent) -> str:
+        ...     signal = {"type": "reminder", "contents": "Back up the disk."}
+        ...     return (await agent.send_signal(signal, thread_id="t-1", resource_id="u-1")).run_id
+        """
+        return await self.signals.send_signal(self.id, signal, **where)
+
+    async def send_message(self, message: Json, **where: Unpack[Where]) -> Accepted:
+        """Sends a user's message: see `Signals.send_message`."""
+        return await self.signals.send_message(self.id, message, **where)
+
+    async def queue_message(self, message: Json, *, thread_id: str, resource_id: str, if_idle: Json = None) -> Accepted:
+        """Sends a user's message that gets a run of its own, after the one that is active now."""
+        return await self.signals.queue_message(
+            self.id, message, thread_id=thread_id, resource_id=resource_id, if_idle=if_idle
+        )
+
+    def subscribe_to_thread(self, thread_id: str, resource_id: str | None = None) -> Subscription:
+        """Follows a thread: every run of it, from the beginning of those that are active now."""
+        return self.signals.subscribe(thread_id, resource_id)
+
+    def _signals_by(self, engine: Engine) -> Signals:
+        return Signals(engine.storage, AgentRuns(self, ids=self._new_id))
+
     async def _pass_on(self, run_id: str) -> None:
-        await Signals(self._carrier().storage, AgentRuns(self, ids=self._new_id)).pass_on(run_id)
+        await self._signals_by(self._carrier()).pass_on(run_id)
 
     async def _request(self, messages: Json, options: dict[str, Json]) -> Request:
         chosen = {key: value for key, value in options.items() if value is not None}

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from perdure.agents.agent import settled
 from perdure.agents.durable.engines import Engine
 from perdure.agents.durable.log import VIEWS, View
 from perdure.agents.durable.reader import ChunkReader, history
@@ -98,9 +99,9 @@ async def read(
 
 
 async def drained(run: DurableRun) -> Result:
-    """What a reader's segment comes to."""
+    """What a reader's segment comes to. Raises `AgentFailedError` where the run has failed."""
     try:
-        return await run.output.result()
+        return await settled(run)
     finally:
         await run.close()
 

@@ -16,7 +16,10 @@ MAX_TEXT: Final = 600
 
 _SECRETS: Final = (
     re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"),
-    re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|hf|AIza|AKIA|ghp|gho|tgp|csk|nvapi|pplx)[-_]?[A-Za-z0-9*_-]{12,}"),
+    # A dash, a digit or a mask tells a key from a word that begins like one.
+    re.compile(
+        r"\b(?:sk|pk|rk|gsk|xai|key|hf|AIza|AKIA|ghp|gho|tgp|csk|nvapi|pplx)(?:[-_]|(?=[\w*-]*[\d*]))[A-Za-z0-9*_-]{12,}"
+    ),
     re.compile(r"(?i)((?:api[-_ ]?key|token|secret|password|authorization)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;}]{4,}"),
     re.compile(r"(?<=//)[^/@\s:]+:[^/@\s]+(?=@)"),
 )
@@ -72,9 +75,19 @@ def redacted(text: str) -> str:
     >>> redacted('{"authorization": "Bearer abc.def.ghi"}')
     '{"authorization": "[redacted]"}'
     """
+    text = without_secrets(text)
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
+
+
+def without_secrets(text: str) -> str:
+    """A text in which whatever looks like a secret is blotted out.
+
+    >>> without_secrets("postgres://ann:pa55word@db/orders cannot be reached, skipping everything")
+    'postgres://[redacted]@db/orders cannot be reached, skipping everything'
+    """
     for pattern in _SECRETS:
         text = pattern.sub(lambda found: (found[1] if _keeps(found) else "") + "[redacted]", text)
-    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
+    return text
 
 
 def _keeps(found: re.Match[str]) -> bool:

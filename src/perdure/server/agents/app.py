@@ -57,6 +57,9 @@ def _runs(runs: RunHandlers) -> list[BaseRoute]:
             for decision in ("approve", "decline")
             for whole in ("", "-generate")
         ),
+        Route(_AGENT + "/network", runs.network, methods=["POST"]),
+        Route(_AGENT + "/approve-network-tool-call", runs.decide, methods=["POST"]),
+        Route(_AGENT + "/decline-network-tool-call", runs.decide, methods=["POST"]),
         Route(_AGENT + "/resume-stream", runs.resume, methods=["POST"]),
         Route(_AGENT + "/suspended-runs", runs.suspended),
         Route(_AGENT + "/observe", runs.observe, methods=["POST"]),

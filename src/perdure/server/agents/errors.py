@@ -53,7 +53,8 @@ def told(error: Exception) -> tuple[int, dict[str, Json]]:
 
 async def _answer(request: Request, error: Exception) -> Response:
     status, body = told(error)
-    if status >= 500:
+    # What is not expected goes on to the door, which logs it.
+    if status >= 500 and isinstance(error, ApiError | PerdureError):
         _log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
     return reply(body, status)
 

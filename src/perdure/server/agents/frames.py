@@ -19,34 +19,44 @@ _REASONS: Final = {"max-steps": "tool-calls", "abort": "tripwire"}
 _RESULTS: Final = frozenset({"tool-result", "tool-error", "tool-output-denied"})
 
 
+_NETWORK: Final = (
+    *("tool-execution-approval", "tool-execution-suspended"),
+    *("agent-execution-approval", "agent-execution-suspended", "workflow-execution-suspended"),
+)
+"""Kinds that ask about what a network does; their names say what they ask about."""
+
+
 class Frames:
     """Translates the chunks of one segment. `durable`: the run survives, and tells so.
 
-    With `calls_again` the call is told once more before the result of a question: a client that carries tools out
-    itself passes over results of calls that it has not heard of in this stream, and over all that follows.
+    A stream that is `resumed` begins with what a network had begun. With `calls_again` the call is told once more
+    before the result of a question: a client that carries tools out itself passes over results of calls that it has not
+    heard of in this stream, and over all that follows.
     """
 
-    def __init__(self, told: Transcript, *, durable: bool, calls_again: bool = False) -> None:
-        self._told = told
+    def __init__(self, told: Transcript, *, durable: bool, calls_again: bool = False, resumed: bool = False) -> None:
+        self.told = told
         self._durable = durable
         self._calls_again = calls_again
+        self._again = [told.execution] if resumed and told.execution is not None else []
         self._heard: set[str] = set()
         self._asked: set[str] = set()
 
     def of(self, said: Chunk) -> list[dict[str, Json]]:
         """What is told of a chunk."""
-        self._told.take(said)
+        self.told.take(said)
+        again, self._again = self._again, []
         name = _TOLD.get(said.type)
         if name is None:
-            return [said]
+            return [*again, said]
         tell: Callable[[Chunk], list[dict[str, Json]]] = getattr(self, name)
-        return tell(said)
+        return [*again, *tell(said)]
 
     def _step_start(self, said: Chunk) -> list[dict[str, Json]]:
         payload = {**said.payload, "request": {}}
         if not self._durable:
             payload.pop("stepId", None)
-            payload["messageId"] = self._told.message_id()
+            payload["messageId"] = self.told.message_id()
         return [{**said, "payload": payload}]
 
     def _metadata(self, said: Chunk) -> list[dict[str, Json]]:
@@ -71,7 +81,7 @@ class Frames:
             return error
         cause = {"message": error.get("message"), "name": error.get("name")}
         details = {"errorMessage": f"{error.get('name')}: {error.get('message')}"}
-        details["model"] = self._told.call(self._told.fold.step).model
+        details["model"] = self.told.call(self.told.fold.step).model
         return {
             "name": "Error",
             "cause": cause,
@@ -85,25 +95,32 @@ class Frames:
         self._asked.add(said.payload["toolCallId"])
         return [asking(said)]
 
+    def _network_question(self, said: Chunk) -> list[dict[str, Json]]:
+        self._asked.add(said.payload["toolCallId"])
+        return [{**asking(said), "type": said.type}]
+
+    def _nothing(self, _: Chunk) -> list[dict[str, Json]]:
+        return []
+
     def _suspended(self, _: Chunk) -> list[dict[str, Json]]:
         """Whoever answers one of several questions is told of those that are left."""
-        left = [item for item in self._told.questions() if item.payload["toolCallId"] not in self._asked]
+        left = [item for item in self.told.questions() if item.payload["toolCallId"] not in self._asked]
         return [frame for question in left for frame in self._question(question)]
 
     def _error(self, said: Chunk) -> list[dict[str, Json]]:
         return [{**said, "payload": {"type": "error", **said.payload}}]
 
     def _step_finish(self, said: Chunk) -> list[dict[str, Json]]:
-        step = self._told.fold.step
-        usage = self._told.call(step).usage
+        step = self.told.fold.step
+        usage = self.told.call(step).usage
         return [{**said, "payload": self._ended(said, step, usage)}]
 
     def _finish(self, said: Chunk) -> list[dict[str, Json]]:
-        step = self._told.fold.step
-        usage = self._told.usage() or (said.payload.get("output") or {}).get("usage") or {}
+        step = self.told.fold.step
+        usage = self.told.usage() or (said.payload.get("output") or {}).get("usage") or {}
         payload = self._ended(said, step, usage)
         if not self._durable:
-            payload["response"] = response(self._told, [step])
+            payload["response"] = response(self.told, [step])
             del payload["response"]["dbMessages"]
         return [{**said, "payload": payload}]
 
@@ -114,21 +131,23 @@ class Frames:
             "reason": _REASONS.get(reason, reason),
             "isContinued": bool(given.get("isContinued")),
         }
+        if self.told.answered(step):
+            result["messageId"] = given.get("messageId")
         if given.get("warnings"):
             result["warnings"] = given["warnings"]
         calls = [call.payload for call in step.tool_calls]
         kept = {"backgroundTaskPending": True} if said.payload.get("backgroundTaskPending") else {}
         return {
-            "messageId": step.message_id if self._durable else self._told.message_id(),
+            "messageId": step.message_id if self._durable else self.told.message_id(),
             "stepResult": result,
-            "metadata": {**self._told.call(step).response(), "headers": {}},
+            "metadata": {**self.told.call(step).response(), "headers": {}},
             "output": {
                 "text": step.text,
                 "toolCalls": [{key: call.get(key) for key in ("toolCallId", "toolName", "args")} for call in calls],
                 "usage": usage,
-                "steps": [short_step(self._told, each) for each in self._told.steps],
+                "steps": [short_step(self.told, each, last=each is step) for each in self.told.steps],
             },
-            "messages": self._told.model_messages(),
+            "messages": self.told.model_messages(),
             "processorRetryCount": 0,
             **kept,
         }
@@ -141,7 +160,9 @@ _TOLD: Final = {
     **dict.fromkeys(_RESULTS, "_result"),
     "tool-call-approval": "_question",
     "tool-call-suspended": "_question",
+    **dict.fromkeys(_NETWORK, "_network_question"),
     "suspended": "_suspended",
+    "warning": "_nothing",
     "error": "_error",
     "step-finish": "_step_finish",
     "finish": "_finish",

@@ -17,6 +17,7 @@ from perdure.agents.durable import DurableAgent
 from perdure.agents.durable.engines import local_engine
 from perdure.agents.errors import AgentError
 from perdure.agents.memory import Memory
+from perdure.agents.messages import Message
 from perdure.agents.storage import AgentStorage
 from perdure.model.json import Json
 from perdure.sdk.app import App
@@ -24,16 +25,17 @@ from perdure.server.backend import Backend
 from perdure.server.envelope import ApiError
 
 KEPT: Final = 1000
-"""How many suspended runs of a plain agent are remembered."""
+"""How many suspended runs of an agent are remembered here; those of a plain agent are nowhere else."""
 
 
 class Suspended(msgspec.Struct):
-    """A run of a plain agent that waits. `at` in ms."""
+    """A run that waits for somebody, and what it was started with. `at` in ms."""
 
     run_id: str
     thread_id: str | None
     resource_id: str | None
     at: int
+    given: list[Message] = []
 
 
 class ServedAgent:
@@ -80,7 +82,7 @@ class ServedAgent:
         return found.use(self.storage) if isinstance(found, Memory) else None
 
     def note(self, run: Suspended) -> None:
-        """A run of a plain agent waits for somebody."""
+        """A run waits for somebody."""
         self.suspended[run.run_id] = run
         while len(self.suspended) > KEPT:
             del self.suspended[next(iter(self.suspended))]

@@ -104,8 +104,8 @@ def messages_of(body: dict[str, Json]) -> Json:
 def options_of(body: dict[str, Json]) -> dict[str, Json]:
     """The options of a run. Raises `InvalidRequest`.
 
-    A client that brings the result of a tool of its own asks once more with the same run id. That is another run: its id
-    is made of the first one's and of what was said, so that the same request again is the same run again.
+    A client that brings the result of a tool of its own asks once more with the same run id. That is another run: its
+    id is made of the first one's and of what was said, so that the same request again is the same run again.
     """
     options: dict[str, Json] = {}
     for field, (name, types) in _TAKEN.items():

@@ -36,7 +36,9 @@ def run_result(told: Transcript, remembered: list[Json]) -> dict[str, Json]:
         "toolResults": [found for step in steps for found in step.tool_results],
         "sources": _beside(told.run_id, parts, SourcePart),
         "files": _beside(told.run_id, parts, FilePart),
-        "response": {"dbMessages": list(map(stored, messages))} if suspended else response(told, steps[-1:]),
+        "response": {"dbMessages": [] if told.thread_id else list(map(stored, messages))}
+        if suspended
+        else response(told, steps[-1:]),
         "totalUsage": told.usage() or {"totalTokens": 0},
         "usedFallbackValue": fold.used_fallback,
         "runId": told.run_id,
@@ -95,10 +97,10 @@ def step_result(told: Transcript, step: StepFold, place: int) -> dict[str, Json]
     }
 
 
-def short_step(told: Transcript, step: StepFold) -> dict[str, Json]:
-    """A step as the ends of steps in a stream tell it."""
+def short_step(told: Transcript, step: StepFold, *, last: bool) -> dict[str, Json]:
+    """A step as the ends of steps in a stream tell it; the `last` one is told as its model left it."""
     call, parts = told.call(step), step.message(told.run_id).parts
-    found: dict[str, Json] = {"content": content_of(call.at, parts, is_open=True)}
+    found: dict[str, Json] = {"content": content_of(call.at, parts, is_open=last and not told.answered(step))}
     if step.finish_reason == "error":
         found["finishReason"] = "error"
     said = {"messages": told_to_models(told.dated(step), last_open=bool(parts))}

@@ -28,7 +28,7 @@ from perdure.server.agents.registry import Agents, ServedAgent, Suspended
 from perdure.server.agents.requests import body_of, brings_results, messages_of, options_of, page_of, text
 from perdure.server.agents.results import run_result
 from perdure.server.agents.shapes import iso, stored_message
-from perdure.server.agents.streams import SILENCE, EventStream, frame
+from perdure.server.agents.streams import SILENCE, CutOffError, EventStream, frame
 from perdure.server.agents.transcript import Transcript
 from perdure.server.bodies import header
 from perdure.server.envelope import ApiError, reply
@@ -60,13 +60,21 @@ class RunHandlers:
         served = self._served(request)
         return await self._begun(served, await body_of(request))
 
-    async def _begun(self, served: ServedAgent, body: dict[str, Json]) -> Response:
+    async def network(self, request: Request) -> Response:
+        """`POST /api/agents/{agent}/network`: the agent chooses who carries the task out."""
+        served = self._served(request)
+        body = await body_of(request)
+        if served.memory is None:
+            raise ApiError(400, "Memory is required for the agent network. Please configure memory for the agent.")
+        return await self._begun(served, body, network=True)
+
+    async def _begun(self, served: ServedAgent, body: dict[str, Json], *, network: bool = False) -> Response:
         options = options_of(body)
         messages = messages_of(body)
         await self._check_thread(served, options.get("memory"))
         if served.durable:
-            options["keep_open"] = True
-        run: AgentRun = await served.run.stream(messages, **options)
+            options["keep_open"] = not network
+        run: AgentRun = await (served.run.network if network else served.run.stream)(messages, **options)
         return self._streamed(
             served, run, Frames(_transcript(served, run, self._given(run, messages, options)), durable=served.durable)
         )
@@ -77,11 +85,13 @@ class RunHandlers:
         """`POST /api/agents/{agent}/{approve|decline}-tool-call`, and with `-generate`."""
         served = self._served(request)
         body = await body_of(request)
-        run_id, call = text(body, "runId"), text(body, "toolCallId")
+        last = request.url.path.rpartition("/")[2]
+        # Of a network there is one question at a time.
+        run_id = text(body, "runId")
+        call = None if last.endswith("-network-tool-call") else text(body, "toolCallId")
         if brings_results(body.get("messages")):
             # After a stream that an answer has begun, a client brings the results of its tools to the same route.
             return await self._begun(served, body)
-        last = request.url.path.rpartition("/")[2]
         approved, whole = last.startswith("approve"), last.endswith("-generate")
         method = "resumeGenerate" if whole else "resumeStream"
         if approved:
@@ -92,7 +102,7 @@ class RunHandlers:
                 served, run_id, call, method, served.run.decline_tool_call, (run_id, call), reason
             )
         if whole:
-            return await self._result(served, run, [], [])
+            return await self._result(served, run, _given_before(served, run), [])
         return self._continued(served, run, body)
 
     async def resume(self, request: Request) -> Response:
@@ -136,7 +146,8 @@ class RunHandlers:
         return run
 
     def _continued(self, served: ServedAgent, run: AgentRun, body: dict[str, Json]) -> Response:
-        frames = Frames(_transcript(served, run, []), durable=served.durable, calls_again=bool(body.get("clientTools")))
+        told = _transcript(served, run, _given_before(served, run))
+        frames = Frames(told, durable=served.durable, calls_again=bool(body.get("clientTools")), resumed=True)
         return self._streamed(served, run, frames)
 
     async def suspended(self, request: Request) -> Response:
@@ -175,14 +186,14 @@ class RunHandlers:
         """`POST /api/agents/{agent}/recover`: the run from its beginning; it needs no help to go on."""
         served = self._durable(request, "recover")
         run: DurableRun = await served.run.recover(text(await body_of(request), "runId"), keep_open=True)
-        return self._streamed(served, run, Frames(_transcript(served, run, []), durable=True))
+        return self._streamed(served, run, Frames(_transcript(served, run, _given_before(served, run)), durable=True))
 
     async def follow(self, request: Request) -> Response:
         """`GET /api/agents/{agent}/runs/{run}/stream`: for browsers, which come back by `Last-Event-ID`."""
         served = self._durable(request, "runs that are read again")
         after = header(request.scope, b"last-event-id").strip() or request.query_params.get("offset") or "0"
         run: DurableRun = await served.run.observe(request.path_params["run"], last_event_id=after, keep_open=True)
-        frames = Frames(_transcript(served, run, []), durable=True)
+        frames = Frames(_transcript(served, run, _given_before(served, run)), durable=True)
         return EventStream(self._framed(served, run, frames, ids=True), _closing(served, run), self._silence)
 
     # What they have in common.
@@ -229,7 +240,7 @@ class RunHandlers:
         try:
             async for said in run.full_stream:
                 told.take(said)
-                self._note(served, run, said)
+                self._note(served, run, told, said)
             if told.fold.error is not None:
                 raise AgentFailedError(told.fold.error, await run.output.result())
         finally:
@@ -243,23 +254,31 @@ class RunHandlers:
         self, served: ServedAgent, run: AgentRun, frames: Frames, *, ids: bool = False
     ) -> AsyncGenerator[bytes]:
         async for said in run.full_stream:
-            self._note(served, run, said)
+            self._note(served, run, frames.told, said)
             for told in frames.of(said):
                 yield frame(told, said.index if ids else None)
+        _check_end(frames)
 
     async def _enveloped(self, served: ServedAgent, run: DurableRun) -> AsyncGenerator[bytes]:
-        frames = Frames(_transcript(served, run, []), durable=True)
+        frames = Frames(_transcript(served, run, _given_before(served, run)), durable=True)
         async for said in run.full_stream:
             now = iso(self._agents.backend.clock.now())
             kind = said.type if said.type in ("finish", "error") else "chunk"
             for told in frames.of(said):
                 place = {"id": f"{run.run_id}:{said.index}", "createdAt": now, "index": said.index}
                 yield frame({"type": kind, "runId": run.run_id, "data": told, **place})
+        _check_end(frames)
 
-    def _note(self, served: ServedAgent, run: AgentRun, said: Chunk) -> None:
-        if said.type == "suspended" and not served.durable:
+    def _note(self, served: ServedAgent, run: AgentRun, told: Transcript, said: Chunk) -> None:
+        if said.type == "suspended":
             now = self._agents.backend.clock.now()
-            served.note(Suspended(run.run_id, run.thread_id, run.resource_id, now))
+            served.note(Suspended(run.run_id, run.thread_id, run.resource_id, now, told.given))
+
+
+def _check_end(frames: Frames) -> None:
+    """Raises `CutOffError` where a segment ends without the run's end, or a question."""
+    if frames.told.fold.finish_reason is None:
+        raise CutOffError("the server stops before the run is over")
 
 
 def _closing(served: ServedAgent, run: AgentRun) -> Json:
@@ -280,6 +299,12 @@ def _transcript(served: ServedAgent, run: AgentRun, given: list[Message]) -> Tra
         before=run.output.before,
         provider="" if served.declared is None else served.declared.models.provider,
     )
+
+
+def _given_before(served: ServedAgent, run: AgentRun) -> list[Message]:
+    """What a run was started with, if it was here and not long ago."""
+    known = served.suspended.get(run.run_id)
+    return [] if known is None else known.given
 
 
 async def _waits(served: ServedAgent, run_id: str) -> list[str]:

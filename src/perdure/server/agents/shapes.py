@@ -60,7 +60,7 @@ def stored_message(message: Message) -> dict[str, Json]:
     plain = message_to_json(message)
     texts = "".join(part.text for part in message.parts if isinstance(part, TextPart))
     parts = [_stored_part(part, message.created_at) for part in message.parts]
-    content = {"format": 2, "parts": [part for part in parts if part is not None]}
+    content: dict[str, Json] = {"format": 2, "parts": [part for part in parts if part is not None]}
     if texts:
         content["content"] = texts
     if message.metadata:

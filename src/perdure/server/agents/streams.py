@@ -30,6 +30,10 @@ SILENCE: Final = 15.0
 _log = logging.getLogger("perdure.server")
 
 
+class CutOffError(OSError):
+    """There is no more of a run here, and it is not over: the server stops. No client may take that for its end."""
+
+
 def frame(content: Json, id: int | None = None) -> bytes:
     """One frame; with an id, browsers come back to the place behind it.
 

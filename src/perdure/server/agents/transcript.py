@@ -58,10 +58,13 @@ class Transcript:
         self.run_id = run_id
         self.given = list(given)
         self.fold = Fold()
+        self.execution: Chunk | None = None
+        """What a network has begun, as long as it goes on."""
         self._provider = provider
+        self.thread_id = thread_id
         self._owner = (thread_id, resource_id)
         self._calls: dict[str, ModelCall] = {}
-        self._asked: dict[str, str] = {}
+        self._asked: dict[str, Chunk] = {}
         self._ends: set[str] = set()
         for said in before:
             self.take(said)
@@ -70,7 +73,11 @@ class Transcript:
         """Adds a chunk."""
         self.fold.take(said)
         payload = said.payload
-        if said.type == "step-start":
+        if said.type.endswith("-execution-start"):
+            self.execution = said
+        elif said.type.endswith("-execution-end"):
+            self.execution = None
+        elif said.type == "step-start":
             self._calls[_id(self.fold.step)] = ModelCall(payload.get("startedAt") or 0, provider=self._provider)
         elif said.type == "response-metadata":
             call = self.call(self.fold.step)
@@ -79,9 +86,9 @@ class Transcript:
         elif said.type == "step-finish":
             self._finished(payload)
         elif said.type in ASKING:
-            self._asked[payload.get("toolCallId", "")] = said.type
-        elif said.type in _ANSWERS and (kind := self._asked.pop(payload.get("toolCallId", ""), None)):
-            self._answered(said, kind)
+            self._asked[payload.get("toolCallId", "")] = said
+        elif said.type in _ANSWERS and (question := self._asked.pop(payload.get("toolCallId", ""), None)):
+            self._answered(said, question.type)
 
     def _finished(self, payload: dict[str, Json]) -> None:
         call, metadata = self.call(self.fold.step), payload.get("metadata") or {}
@@ -141,25 +148,30 @@ class Transcript:
                 fresh = False
                 made[-1].steps.append((call.at, parts))
                 made[-1].model, made[-1].provider = call.model, call.provider or made[-1].provider
-            fresh = fresh or _id(step) in self._ends
+            if made and self.answered(step):
+                fresh, made[-1].metadata = True, {"mastra": {"responseBoundary": True}}
             if step is until:
                 break
         if made:
-            made[-1].metadata = self._metadata()
+            made[-1].metadata = {**made[-1].metadata, **self._metadata()}
         return made
+
+    def answered(self, step: StepFold) -> bool:
+        """Whether somebody has answered a question of a step."""
+        return _id(step) in self._ends
 
     def message_id(self) -> str:
         """The id of the message that is being written."""
         found = _id(self.fold.step)
         for step in reversed(self.fold.steps[:-1]):
-            if _id(step) in self._ends:
+            if self.answered(step):
                 break
             found = _id(step)
         return found
 
     def questions(self) -> list[Chunk]:
         """The open questions, each as the chunk that asks it."""
-        return list(map(asking, self.fold.open_questions.values()))
+        return [asking(self._asked.get(call, found)) for call, found in self.fold.open_questions.items()]
 
     def model_messages(self, until: StepFold | None = None) -> dict[str, Json]:
         """The conversation as models are told it: what was given, and what the run has added."""

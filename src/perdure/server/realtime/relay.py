@@ -16,7 +16,8 @@ from starlette.responses import Response, StreamingResponse
 
 from perdure.engine.streams import Overview, overview
 from perdure.model.streams import StreamTooLargeError
-from perdure.runner.streams import Reader, Tee, last_offset
+from perdure.runner.streams import Reader, last_offset
+from perdure.runner.tee import Tee
 from perdure.server.backend import Backend
 from perdure.server.bodies import header
 from perdure.server.envelope import ApiError

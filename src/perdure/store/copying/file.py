@@ -92,11 +92,16 @@ class FileEnd:
         marks = ", ".join("?" * len(table.columns))
         sql = f'INSERT INTO "{table.name}" ({_quoted(table.columns)}) VALUES ({marks})'
         with self._told(table):
-            await asyncio.to_thread(self._connected().executemany, sql, rows)
+            await asyncio.to_thread(self._execute, sql, rows)
+
+    def _execute(self, sql: str, rows: list[Row]) -> None:
+        # Closed here: a cursor that dies later, in another thread, would reset the statement under the next batch.
+        with contextlib.closing(self._connected().cursor()) as cursor:
+            cursor.executemany(sql, rows)
 
     async def finish(self) -> None:
         with self._told():
-            await asyncio.to_thread(self._connected().execute, "COMMIT")
+            await asyncio.to_thread(self._connected().commit)
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -8,6 +8,7 @@ from pydantic_ai import Agent, CallDeferred, RunContext
 from pydantic_ai.exceptions import ModelHTTPError
 
 from perdure import App
+from perdure.agents.agent import AgentFailedError
 from perdure.agents.durable import DurableAgent, create_durable_agent, is_durable_agent
 from perdure.agents.errors import AgentError, ConflictError
 from perdure.agents.options import OptionError
@@ -174,10 +175,9 @@ async def test_the_limit_of_steps_and_other_options_hold(perdure_engine: EngineF
     app = App("t")
     made = durable(agent, app, deps=lambda context: {"user": context["user"]})
     await perdure_engine(app)
-    result = await made.generate(
-        "go", max_steps=2, request_context={"user": "ada"}, model_settings={"temperature": 0.5}
-    )
-    assert result.finish_reason == "error" and len(script.seen) == 2
+    with pytest.raises(AgentFailedError, match="request_limit of 2"):
+        await made.generate("go", max_steps=2, request_context={"user": "ada"}, model_settings={"temperature": 0.5})
+    assert len(script.seen) == 2
     assert seen[0] == {"user": "ada"}
 
 
@@ -235,8 +235,9 @@ async def test_a_thread_is_gone_on_with(perdure_engine: EngineFactory) -> None:
     ]
     with pytest.raises(AgentError, match=r"memory\.resource"):
         await made.generate("hi", memory={"thread": "t1"})
-    other = await made.generate("hi", memory={"thread": "t1", "resource": "eve"})
-    assert other.finish_reason == "error" and len(script.seen) == 3
+    with pytest.raises(AgentFailedError, match="different resource"):
+        await made.generate("hi", memory={"thread": "t1", "resource": "eve"})
+    assert len(script.seen) == 3
 
 
 async def test_the_limit_of_steps_is_that_of_the_whole_run(perdure_engine: EngineFactory) -> None:
