@@ -21,6 +21,6 @@ def test_how_long_endpoints_may_be_silent(command: tuple[str, ...], monkeypatch:
         result = runner.invoke(main, [*command, *more])
         assert result.exit_code == 0, result.output
     assert [settings.patience for settings in served] == [Patience(90, 5), Patience(30, 0.5)]
-    assert serving._options(served[1])["endpoint_grace"] == 0.5
+    assert serving._options(served[1]).get("endpoint_grace") == 0.5
     refused = runner.invoke(main, [*command, "--endpoint-silence", "0"])
     assert refused.exit_code == 2 and "--endpoint-silence" in refused.output
