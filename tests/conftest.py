@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.both_stores import STORES, Databases, is_on_both, migrated
 from tests.support.postgres import PostgresServer
 
+_LONG = ("tests/property/", "tests/chaos/")
 NO_SKIP = os.environ.get("PERDURE_NO_SKIP") == "1"
 
 # Shared machines stall for seconds: a per-example deadline would report the machine, not the code.
@@ -63,6 +64,11 @@ def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Gen
     url = postgres_server.copy_of(postgres_template)
     yield url
     postgres_server.drop_database(url)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the folders that take long first, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,7 +25,7 @@ from perdure.agents.options import Closures
 from perdure.agents.storage import AgentRun, AgentStorage
 from perdure.engine.agents.records import AgentRunStatus
 from perdure.model.config import Concurrency
-from perdure.model.errors import NonRetriableError, NotFoundError, PerdureError, StoreError
+from perdure.model.errors import NonRetriableError, PerdureError
 from perdure.model.json import Json
 from perdure.sdk.app import App
 from perdure.sdk.context import Context
@@ -139,7 +139,8 @@ class RunFunction:
                 while not (await engine.standing(engine_run_id)).status.final:
                     await asyncio.sleep(_PAUSE)
                 await engine.compact(engine_run_id)
-            except (StoreError, NotFoundError) as error:
+            except PerdureError as error:
+                # The engine may have closed meanwhile, and the run may be gone.
                 _log.info("the log of run %s stays as it is: %s", engine_run_id, error)
 
         def begin() -> None:

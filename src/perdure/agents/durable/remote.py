@@ -58,6 +58,7 @@ _PAUSES: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 1.5, 2.0)
 _AT_REST: Final = 0.25
 _PAUSE: Final = 0.5
 _TRIES: Final = 20
+_CLOSED: Final = "the remote engine is not open: use `async with remote_engine(...)` for the app's life"
 _LIMITS: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 
 
@@ -65,7 +66,7 @@ class RemoteEngine:
     """A server as the engine of agents. Use: `async with remote_engine(...) as engine:`, for the life of the app."""
 
     def __init__(self, client: Client, store: Store, *, owns_store: bool) -> None:
-        self._client = client
+        self._made_client = client
         self._store = store
         self._owns_store = owns_store
         self._session: aiohttp.ClientSession | None = None
@@ -77,7 +78,7 @@ class RemoteEngine:
             if self._owns_store:
                 await self._store.open()
                 stack.push_async_callback(self._store.close)
-            await stack.enter_async_context(self._client)
+            await stack.enter_async_context(self._made_client)
             self._session = await stack.enter_async_context(aiohttp.ClientSession(timeout=_LIMITS))
             self._stack = stack.pop_all()
         self._storage = AgentStorage(self._store, now=self.now, ids=UlidFactory(self.now, os.urandom))
@@ -86,15 +87,21 @@ class RemoteEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stack, self._stack, self._storage = self._stack, None, None
+        stack, self._stack, self._storage, self._session = self._stack, None, None, None
         if stack is not None:
             await stack.aclose()
 
     @property
     def storage(self) -> AgentStorage:
         if self._storage is None:
-            raise PerdureError("the remote engine is not open: use `async with remote_engine(...)` for the app's life")
+            raise PerdureError(_CLOSED)
         return self._storage
+
+    @property
+    def _client(self) -> Client:
+        if self._session is None:
+            raise PerdureError(_CLOSED)
+        return self._made_client
 
     def now(self) -> int:
         return time.time_ns() // 1_000_000
@@ -137,7 +144,7 @@ class RemoteEngine:
     @asynccontextmanager
     async def following(self, run_id: str, after: int, *, everything: bool = False) -> AsyncGenerator[LogReader]:
         if self._session is None:
-            raise PerdureError("the remote engine is not open: use `async with remote_engine(...)` for the app's life")
+            raise PerdureError(_CLOSED)
         reader = _SseReader(self._client, self._session, run_id, after)
         try:
             yield reader
