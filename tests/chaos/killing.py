@@ -28,10 +28,10 @@ KINDS = ("three", "plain", "retrying", "limited", "single", "sleeping", "waiting
 
 
 class Template:
-    """The process that forks the workers."""
+    """The process that forks the workers; `module` is what they are."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.chaos.worker"]
+    def __init__(self, module: str = "tests.chaos.worker") -> None:
+        command = [sys.executable, "-m", module]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def start(self, life: Life) -> int:

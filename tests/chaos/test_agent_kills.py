@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
@@ -21,7 +19,7 @@ import pytest
 from perdure.model.ids import step_hash
 from perdure.model.json import Json
 from tests.chaos.agent_worker import Life
-from tests.chaos.killing import ROOT, Template
+from tests.chaos.killing import Template
 from tests.chaos.worker import lines
 
 THOROUGH = bool(os.environ.get("CI"))
@@ -38,9 +36,8 @@ pytestmark = [
 class AgentTemplate(Template):
     """The process that forks the workers."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.chaos.agent_worker"]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, module: str = "tests.chaos.agent_worker") -> None:
+        super().__init__(module)
 
 
 @pytest.fixture(scope="module")

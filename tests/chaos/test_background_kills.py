@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
@@ -18,7 +16,7 @@ import pytest
 from perdure.model.ids import step_hash
 from perdure.model.json import Json
 from tests.chaos.agent_worker import Life
-from tests.chaos.killing import ROOT, Template
+from tests.chaos.killing import Template
 from tests.chaos.test_agent_kills import THOROUGH, standing
 from tests.chaos.worker import lines
 
@@ -35,8 +33,7 @@ class BackgroundTemplate(Template):
     """The process that forks the workers."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.chaos.background_worker"]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        super().__init__("tests.chaos.background_worker")
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -12,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from perdure.model.json import Json
-from tests.chaos.killing import ROOT
 from tests.chaos.test_agent_kills import THOROUGH, AgentTemplate, Case
 
 pytestmark = [
@@ -26,8 +23,7 @@ class PydanticTemplate(AgentTemplate):
     """The process that forks the workers."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.chaos.pydantic_worker"]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        super().__init__("tests.chaos.pydantic_worker")
 
 
 @pytest.fixture(scope="module")
