@@ -8,9 +8,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
+from functools import wraps
+from inspect import iscoroutinefunction
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -89,6 +92,25 @@ def _store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> G
     monkeypatch.setattr(Databases, "current", databases)
     yield
     databases.give_back()
+
+
+def _uncancelled(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(test)
+    async def run(**arguments: object) -> None:
+        try:
+            await test(**arguments)
+        except asyncio.CancelledError as error:
+            raise RuntimeError("the test was cancelled, by nobody who waits for it") from error
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A cancellation that escapes fails its own test: past it, it would end the task that runs all later ones."""
+    if iscoroutinefunction(pyfuncitem.obj):
+        pyfuncitem.obj = _uncancelled(pyfuncitem.obj)
+    return (yield)
 
 
 def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
