@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.both_stores import STORES, Databases, is_on_both, migrated
 from tests.support.postgres import PostgresServer
+from tests.support.valkey import ValkeyServer
 
 _LONG = ("tests/property/", "tests/chaos/")
 NO_SKIP = os.environ.get("PERDURE_NO_SKIP") == "1"
@@ -67,6 +68,17 @@ def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Gen
     url = postgres_server.copy_of(postgres_template)
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Generator[ValkeyServer]:
+    """A Valkey server, started when the first test asks for it. Who stops it starts it again."""
+    server = ValkeyServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

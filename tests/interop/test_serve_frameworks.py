@@ -6,12 +6,9 @@ Each framework's way in is a function that gives its application; the URL under 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Callable
-from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Unpack
 
 import aiohttp
@@ -35,6 +32,7 @@ from perdure.model.json import Json
 from perdure.serving import ServeOptions, django_view, wsgi
 from perdure.sync import step as blocking
 from tests.support.dev_server import DevServer
+from tests.support.django_site import django_site
 from tests.support.hosting import asgi_server, wsgi_server
 
 PATH = "/api/inngest"
@@ -133,20 +131,12 @@ def flask_dispatcher(app: App, **options: Unpack[ServeOptions]) -> Json:
     return site
 
 
-def django_site(app: App, **options: Unpack[ServeOptions]) -> Json:
-    # Django has no types: what is imported by name is anything.
-    settings = import_module("django.conf").settings
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="test", ROOT_URLCONF="urls_of_a_test", USE_TZ=True)
-        import_module("django").setup(set_prefix=False)
-    urls = ModuleType("urls_of_a_test")
-    vars(urls)["urlpatterns"] = [import_module("django.urls").path(PATH[1:], django_view(app, **options))]
-    sys.modules[urls.__name__] = urls
-    return import_module("django.core.wsgi").get_wsgi_application()
+def django_pages(app: App, **options: Unpack[ServeOptions]) -> Json:
+    return django_site((PATH[1:], django_view(app, **options)))
 
 
 ASGI = [fastapi_route, fastapi_mount, starlette, behind_middleware, litestar, alone]
-WSGI = [flask_dispatcher, django_site]
+WSGI = [flask_dispatcher, django_pages]
 
 
 @pytest.fixture

@@ -32,13 +32,17 @@ ON_BOTH: Final = (
     "tests/unit/test_embedding.py",
     "tests/wire/test_endpoint",
     "tests/wire/test_replays.py",
-    "tests/wire/test_stream",
+    "tests/wire/test_stream_relay.py",
 )
 _ONLY: Final = os.environ.get("PERDURE_TEST_STORE")
 STORES: Final = [_ONLY] if _ONLY else ["sqlite", "postgres"]
 
 
-_NAMES_ITS_OWN: Final = ("tests/unit/runner/test_neighbours.py", "tests/wire/test_endpoint_reports_elsewhere.py")
+_NAMES_ITS_OWN: Final = (
+    "tests/unit/runner/test_neighbours.py",
+    "tests/unit/runner/test_relay.py",
+    "tests/wire/test_endpoint_reports_elsewhere.py",
+)
 _TABLES: Final = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'perdure'::regnamespace"
 _END_OTHERS: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from perdure.model.json import Json, decode
 from perdure.model.keys import SigningKey
+from tests.support.hosting import aiohttp_server
 
 NOW = 1_800_000_000_000
 BROKEN = "broken"
@@ -251,16 +252,8 @@ async def endpoint_server() -> AsyncGenerator[EndpointServer, None]:
     server = EndpointServer()
     application = web.Application(client_max_size=64 * 1024 * 1024)
     application.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        server.url = f"http://{host}:{port}"
+    async with aiohttp_server(application) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 async def until(holds: Callable[[], object], within: float = 5.0) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from perdure.model.jcs import canonical
 from perdure.model.json import Json
 from perdure.model.keys import SigningKey
+from tests.support.hosting import aiohttp_server
 
 RUN_ID = "01KAP5Z3M0000000000000000A"
 PATH = "/api/inngest"
@@ -205,13 +206,5 @@ async def fake_server() -> AsyncGenerator[FakeServer, None]:
         server = FakeServer(nobody)
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", server.handle)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            server.url = f"http://{host}:{port}"
+        async with aiohttp_server(application) as server.url:
             yield server
-        finally:
-            await runner.cleanup()

@@ -15,6 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from perdure.model.json import Json
+from tests.support.hosting import aiohttp_server
 
 STREAMS = Path(__file__).parents[1] / "wire" / "streams"
 SSE = {"content-type": "text/event-stream"}
@@ -121,12 +122,5 @@ async def replaying(case: Case) -> AsyncGenerator[Replaying]:
     application = web.Application()
     application.router.add_route("*", "/{name:endpoint|relay|output}", server.answer)
     # A request whose client left is cancelled, which is how `open` learns of it.
-    runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with aiohttp_server(application, handler_cancellation=True, shutdown_timeout=1) as server.origin:
         yield server
-    finally:
-        await runner.cleanup()

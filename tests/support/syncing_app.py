@@ -13,6 +13,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from perdure.model.json import Json, encode
+from tests.support.hosting import aiohttp_server
 from tests.support.registrations import function_object, in_band_answer, npm_request
 
 Register: TypeAlias = Callable[[dict[str, Json]], Awaitable[Json]]
@@ -80,13 +81,6 @@ async def syncing_app(register: Register, name: str = "shop", path: str = "/api/
     app = SyncingApp(register, name)
     served = web.Application()
     served.router.add_route("*", path, app.answer)
-    runner = web.AppRunner(served, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    app.url = f"http://{host}:{port}{path}"
-    try:
+    async with aiohttp_server(served) as url:
+        app.url = url + path
         yield app
-    finally:
-        await runner.cleanup()

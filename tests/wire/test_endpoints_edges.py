@@ -25,9 +25,9 @@ from perdure.sdk.stream import stream
 from perdure.serving import use_server
 from perdure.serving.endpoints import caller
 from perdure.serving.endpoints.bridge import django_view, flask_view, wsgi
+from tests.support.django_site import django_site
 from tests.support.endpoint_server import EndpointServer, endpoint_server, events_in
 from tests.support.hosting import asgi_server, wsgi_server
-from tests.wire.test_endpoints_frameworks import django_site
 
 SSE = {"accept": "text/event-stream"}
 LATIN, UTF = "é".encode("latin-1"), "é€".encode()

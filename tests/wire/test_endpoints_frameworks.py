@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator, Callable
 from importlib import import_module
-from types import ModuleType
 from typing import Annotated
 
 import httpx2
@@ -31,6 +29,7 @@ from perdure.serving import use_server
 from perdure.serving.endpoints import checkpoints
 from perdure.serving.endpoints.bridge import django_view, flask_view, wsgi
 from perdure.sync import step as blocking
+from tests.support.django_site import django_site
 from tests.support.endpoint_server import EndpointServer, endpoint_server, events_in, until
 from tests.support.hosting import asgi_server, wsgi_server
 
@@ -197,20 +196,6 @@ async def test_flask(app: App, server: EndpointServer) -> None:
         server.runs.clear()
         assert (await http.post("/orders/404")).status_code == 404
         assert (await http.post("/orders/1")).headers["set-cookie"].startswith("seen=1")
-
-
-def django_site(*patterns: tuple[str, Json]) -> Json:
-    # Django has no types: what is imported by name is anything.
-    settings = import_module("django.conf").settings
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="test", ROOT_URLCONF="urls_of_a_test", USE_TZ=True)
-        import_module("django").setup(set_prefix=False)
-    urls = ModuleType("urls_of_a_test")
-    path = import_module("django.urls").path
-    vars(urls)["urlpatterns"] = [path(route, view) for route, view in patterns]
-    sys.modules[urls.__name__] = urls
-    import_module("django.urls").clear_url_caches()
-    return import_module("django.core.wsgi").get_wsgi_application()
 
 
 async def test_django(app: App, server: EndpointServer) -> None:

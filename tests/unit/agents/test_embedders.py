@@ -11,6 +11,7 @@ from aiohttp import web
 from perdure.agents.errors import InvalidOptionError
 from perdure.agents.memory import EmbeddingError, OpenAIEmbedder
 from perdure.model.json import Json
+from tests.support.hosting import aiohttp_server
 
 
 @asynccontextmanager
@@ -24,15 +25,8 @@ async def answering(answer: Callable[[Json], Json], seen: list[Json], status: in
 
     app = web.Application()
     app.router.add_post("/v1/embeddings", embeddings)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port: int = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        await runner.cleanup()
+    async with aiohttp_server(app) as url:
+        yield url + "/v1"
 
 
 def backwards(body: Json) -> Json:
