@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import wraps
 from inspect import iscoroutinefunction
 
@@ -106,22 +106,24 @@ def _store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> G
     databases.give_back()
 
 
-def _uncancelled(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def _in_a_task(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., Awaitable[None]]:
     @wraps(test)
     async def run(**arguments: object) -> None:
+        task = asyncio.create_task(test(**arguments))
         try:
-            await test(**arguments)
+            await task
         except asyncio.CancelledError as error:
             raise RuntimeError("the test was cancelled, by nobody who waits for it") from error
+        assert not task.cancelling(), "the test's task was to be cancelled, and something kept that to itself"
 
     return run
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A cancellation that escapes fails its own test: past it, it would end the task that runs all later ones."""
+    """Each async test has a task of its own: in the one that fixtures share, what cancels it reaches later tests."""
     if iscoroutinefunction(pyfuncitem.obj):
-        pyfuncitem.obj = _uncancelled(pyfuncitem.obj)
+        pyfuncitem.obj = _in_a_task(pyfuncitem.obj)
     return (yield)
 
 
