@@ -76,7 +76,7 @@ class MortalModel(ScriptedModel):
         self._left = chunk
 
     async def ask(self, prompt: Prompt, call: Call) -> Answer:
-        turn = sum(message.role == "assistant" for message in prompt.messages)
+        turn = sum(len(message.step_texts) for message in prompt.messages if message.role == "assistant")
         self._note(f"begin llm:{turn}")
         say = call.say
 

@@ -49,10 +49,16 @@ def workers() -> Generator[AgentTemplate]:
         made.close()
 
 
-class Case:
-    """One database through its lives. `inside` is what the steps' ids begin with."""
+_RECORDED = (
+    "SELECT step.id FROM step JOIN run ON run.id = run_id"
+    " WHERE function_id = ? AND (step.status = 2 OR data IS NOT NULL)"
+)
 
-    inside = ""
+
+class Case:
+    """One database through its lives. The steps that are looked at are those of runs of the function `function`."""
+
+    function = "chaos-agent-desk"
 
     def __init__(self, folder: Path, workers: AgentTemplate, database: Path | None = None) -> None:
         folder.mkdir()
@@ -75,12 +81,10 @@ class Case:
         """The steps that the database has a result of."""
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as connection:
             try:
-                hashes = {
-                    row[0] for row in connection.execute("SELECT id FROM step WHERE status = 2 OR data IS NOT NULL")
-                }
+                hashes = {row[0] for row in connection.execute(_RECORDED, (self.function,))}
             except sqlite3.OperationalError:
                 return set()
-        return {name for name in STEPS if step_hash(self.inside + name) in hashes}
+        return {name for name in STEPS if step_hash(name) in hashes}
 
     @property
     def begun(self) -> Counter[str]:

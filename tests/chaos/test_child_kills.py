@@ -32,7 +32,7 @@ def workers() -> Generator[AgentTemplate]:
 class Inside(Case):
     """A case whose run hands everything over to a sub-agent."""
 
-    inside = "sub:call_1/"
+    function = "chaos-agent-sub-agents"
 
     def live(self, **how: Json) -> bool:
         return super().live(inside=True, **how)

@@ -1,4 +1,4 @@
-"""Whatever is paused, resumed, done again and registered, at once or in any order: every run ends, with its result."""
+"""Whatever is paused, resumed, skipped, woken, done again and registered, in any order: every run ends as it should."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ order = st.one_of(
     st.tuples(st.sampled_from(["send", "answer", "register"]), st.just("")),
     st.tuples(st.sampled_from(["pause", "resume"]), st.sampled_from(FUNCTIONS)),
     st.tuples(st.just("rerun"), st.sampled_from(["", "a", "nap", "x1", "w2", "b"])),
+    st.tuples(st.sampled_from(["skip", "wake"]), st.sampled_from(["nap", "w1", "w2", "x1"])),
     st.tuples(st.just("advance"), st.sampled_from(["1s", "1h"])),
 )
 
@@ -57,6 +58,12 @@ async def obey(engine: Node, clock: VirtualClock, app: App, what: str, argument:
         await engine.resume_function(argument)
     elif what == "advance":
         await clock.advance(argument)
+    elif what in ("skip", "wake"):
+        for run in (await runs(engine, "t-waits"))[-2:]:
+            try:
+                await (engine.skip_step if what == "skip" else engine.wake_step)(run.id, argument)
+            except RefusedError as refused:
+                assert refused.reason in ("run_ended", "step_not_found", "step_decided")
     else:
         for run in (await runs(engine))[-1:]:
             try:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Unpack
 
+from perdure.agents.aborting import keep_partial
 from perdure.agents.bare import BareJournal, BareRun, ChunkLog, EarlierRuns
 from perdure.agents.chunks import Chunk
 from perdure.agents.declared import DeclaredAgent
@@ -24,11 +25,12 @@ from perdure.agents.inputs import MessagesLike
 from perdure.agents.journal import Decision, Delegation, Question
 from perdure.agents.models import Models
 from perdure.agents.options import Callbacks, Closures, OptionError, RunKeywords
-from perdure.agents.ports import Services
+from perdure.agents.ports import Inbox, Services
 from perdure.agents.recollection import recollection_of
 from perdure.agents.results import AgentRun, Result, RunOutput
 from perdure.agents.schemas import Shape, ShapeError
 from perdure.agents.starting import Start, prepare_start
+from perdure.agents.state import RunInput
 from perdure.agents.subagents import nested
 from perdure.agents.tasks.asking import LocalBackground
 from perdure.agents.tasks.local import LocalTasks
@@ -51,11 +53,12 @@ class AgentFailedError(AgentError):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where plain runs get time (ms), ids, and pauses (s) from."""
+    """Where plain runs get time (ms), ids, and pauses (s) from, and what is sent to them while they go on."""
 
     now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    inbox: Callable[[RunInput], Inbox | None] = lambda _: None
 
 
 class Agent(LocalBackground, DeclaredAgent):
@@ -154,6 +157,17 @@ class Agent(LocalBackground, DeclaredAgent):
         run = self._runs.get(run_id)
         return run is not None and await run.abort()
 
+    async def follow_run(self, run_id: str, offset: int = 0) -> AsyncGenerator[Chunk]:
+        """What a run of this process says from a place on, over its questions, until it is over.
+
+        Raises `RunNotFoundError`.
+        """
+        run, place = self._run(run_id), offset
+        while place < len(run.log.chunks) or not run.over:
+            async for said in run.log.follow(place):
+                place = said.index + 1
+                yield said
+
     def open_questions(self, run_id: str) -> list[Question]:
         """What a suspended run waits for. Raises `RunNotFoundError`."""
         return self._run(run_id).open_questions
@@ -212,8 +226,14 @@ class Agent(LocalBackground, DeclaredAgent):
         memory = recollection_of(self, start.request)
         thread, run_id = start.request.thread_id, start.request.run_id
         earlier = None if thread is None else EarlierRuns(self._runs.values, run_id, thread)
-        services = Services(memory=memory, closures=start.closures, tasks=self._tasks, earlier=earlier)
-        run = BareRun(journal, lambda: drive(self, journal, start.request, services), start)
+        inbox = here.inbox(start.request)
+        services = Services(memory=memory, inbox=inbox, closures=start.closures, tasks=self._tasks, earlier=earlier)
+
+        async def aborted(said: list[Chunk]) -> None:
+            await keep_partial(self, start.request, said, here.now())
+            await self._tasks.cancel_of_run(run_id)
+
+        run = BareRun(journal, lambda: drive(self, journal, start.request, services), start, aborted)
         self._runs[run.run_id] = run
         self._forget()
         return run
@@ -282,6 +302,12 @@ def decision_of(data: Json, question: Question) -> Decision:
     elif fields.get("approved") is False:
         return Decision(False, fields.get("reason"), by=fields.get("by"))
     return Decision(True, data=data)
+
+
+def share_runs(variant: Agent, agent: Agent) -> None:
+    """Lets a variant of an agent know the agent's runs in this process, and the agent those of the variant."""
+    variant.__dict__["_kept_runs"] = agent.__dict__.setdefault("_kept_runs", {})
+    variant.__dict__.pop("_kept_tasks", None)
 
 
 async def settled(run: AgentRun) -> Result:

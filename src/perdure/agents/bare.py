@@ -131,11 +131,11 @@ class BareJournal:
         # Everything is kept in memory; giving way lets readers in between two chunks.
         await asyncio.sleep(0)
 
-    async def ask(self, question: Question, announce: Callable[[], Chunk]) -> Decision | None:
+    async def ask(self, question: Question, announce: Callable[[], Awaitable[Chunk]]) -> Decision | None:
         waiting: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
         place = question.place
         self.questions[place] = (question, waiting)
-        self.push(announce())
+        self.push(await announce())
         self.lanes.waits(question)
         try:
             async with asyncio.timeout(None if question.timeout is None else question.timeout / 1000):
@@ -176,8 +176,10 @@ class BareRun:
         journal: BareJournal,
         loop: Callable[[], Coroutine[Json, Json, RunResult]],
         start: Start | None = None,
+        aborted: Callable[[list[Chunk]], Awaitable[None]] | None = None,
     ) -> None:
         self.run_id = journal.run_id
+        self._aborted = aborted
         self.start = start
         self.log = journal.log
         self.journal = journal
@@ -219,6 +221,8 @@ class BareRun:
             return False
         self._task.cancel()
         await asyncio.wait([self._task])
+        if self._aborted is not None and self.result is None:
+            await self._aborted(self.log.chunks)
         return True
 
     async def _drive(self, loop: Callable[[], Coroutine[Json, Json, RunResult]]) -> None:

@@ -16,31 +16,33 @@ from typing import Literal
 
 from perdure.agents import said
 from perdure.agents.carrying import CallSite, Outcome, carried_out
-from perdure.agents.chunks import Chunk, chunk, forwarded
+from perdure.agents.chunks import Chunk, forwarded
 from perdure.agents.declared import WORKFLOW_PREFIX
 from perdure.agents.dispatch.calling import in_background
 from perdure.agents.journal import Decision, Delegation, Question, StepScope
 from perdure.agents.messages import ToolInvocation
 from perdure.agents.options import RunOptions
-from perdure.agents.questions import lanes_of
+from perdure.agents.questions import announcement, lanes_of
+from perdure.agents.responding import args_hash, spoken
 from perdure.agents.run import Run
 from perdure.agents.schemas import Shape, ShapeError
-from perdure.agents.state import RunInput, Turn, args_hash
+from perdure.agents.state import RunInput, Turn
 from perdure.agents.toolbox import AGENT_SCHEMA, WORKFLOW_SCHEMA
 from perdure.agents.tools import input_refusal
 from perdure.model.errors import StepError
-from perdure.model.json import Json, encode
+from perdure.model.json import Json
 
 NOT_APPROVED = "Tool call was not approved by the user"
 NOT_IN_TIME = "Nobody approved the tool call in time"
 
 
 class ToolTurn:
-    """Carries out the calls of one turn."""
+    """Carries out the calls of one turn. `keeps`: what is asked is noted in the thread, while it is open."""
 
-    def __init__(self, run: Run, turn: Turn) -> None:
+    def __init__(self, run: Run, turn: Turn, *, keeps: bool = True) -> None:
         self._run = run
         self._turn = turn
+        self._keeps = keeps
         self._slots = asyncio.Semaphore(run.options.tool_call_concurrency)
         self._locks: dict[str, asyncio.Lock] = {}
         self._lanes = lanes_of(run.journal)
@@ -74,14 +76,15 @@ class ToolTurn:
             timeout = None if found is None else found.approval_timeout
             decision = await self._ask(site, "approval", timeout=timeout)
             if decision is None or not decision.approved:
-                return await self._deny(site, decision)
+                return {**await self._deny(site, decision), "answered": True}
             approval = {"approval": {"id": call.tool_call_id, "approved": True}}
             if decision.reason is not None:
                 approval["approval"]["reason"] = decision.reason
             if decision.args is not None and found is not None and found.edit_args:
                 site.args = decision.args
                 approval["args"] = decision.args
-        return {**await self._by_kind(site), **approval}
+        found_out = {**await self._by_kind(site), **approval}
+        return {**found_out, "answered": True} if site.asked else found_out
 
     async def _by_kind(self, site: CallSite) -> Outcome:
         limit = self._run.options.repeated_call_limit
@@ -132,17 +135,25 @@ class ToolTurn:
         retries, once = (0, False) if found is None else (found.retries, found.on_crash != "retry")
         try:
             recorded: Outcome = await self._run.journal.step(
-                site.step_id, partial(carried_out, site), retries=retries, once=once
+                site.step_id, partial(self._carried_out, site), retries=retries, once=once
             )
         except StepError as error:
             failure = {"error": said.told_error(error)}
             return await self._told(site, lambda: failure, suffix="/failed")
         return recorded
 
+    async def _carried_out(self, site: CallSite, scope: StepScope) -> Outcome:
+        if site.asked:
+            # The thread must not show a question that has been answered.
+            await self._keep()
+        return await carried_out(site, scope)
+
     async def _told(self, site: CallSite, outcome: Callable[[], Outcome], suffix: str = "") -> Outcome:
         """Records an outcome that is known already, and says it."""
 
         async def tell(_: StepScope) -> Json:
+            if site.asked:
+                await self._keep()
             found = outcome()
             site.say(found)
             return found
@@ -180,7 +191,23 @@ class ToolTurn:
             edit_args=site.tool is not None and site.tool.edit_args,
         )
         site.asked += 1
-        return await self._run.journal.ask(question, lambda: _announcement(self._run.run_id, question))
+        asked = self._run.state.asked
+
+        async def announce() -> Chunk:
+            asked[call.tool_call_id] = question
+            await self._keep()
+            return announcement(self._run.run_id, question)
+
+        try:
+            return await self._run.journal.ask(question, announce)
+        finally:
+            asked.pop(call.tool_call_id, None)
+
+    async def _keep(self) -> None:
+        """Keeps the conversation with the questions that are open now. Inside a step."""
+        memory = self._run.services.memory
+        if memory is not None and self._keeps:
+            await memory.save(self._run.state.kept(self._turn.number))
 
     async def _delegate(self, site: CallSite, key: str) -> Outcome:
         """Hands a call over to a sub-agent: a child run with its own input."""
@@ -190,7 +217,7 @@ class ToolTurn:
             return await self._refuse(site, error)
         run, call = self._run, site.call
         child = f"{run.run_id}.{call.tool_call_id}"
-        request = _child_input(run, key, child, args)
+        request = _child_input(run, key, child, args, self._above())
         delegation = Delegation(
             f"sub:{call.tool_call_id}", call.tool_call_id, call.tool_name, key, args, child, request.to_json()
         )
@@ -200,6 +227,13 @@ class ToolTurn:
             failure = {"error": said.told_error(error)}
             return await self._told(site, lambda: failure)
         return await self._told(site, partial(_of_child, found, request))
+
+    def _above(self) -> list[Json]:
+        """The texts of the conversation before this turn, which a sub-agent is told; that of a network has its task."""
+        if self._run.request.network:
+            return []
+        before = [turn for turn in self._run.state.turns if turn.number < self._turn.number]
+        return spoken([*self._run.state.input, *self._run.state.told(before)])
 
     async def _invoke(self, site: CallSite) -> Outcome:
         """Runs a workflow as a child run. Of what it does only the beginning and the end are known here."""
@@ -226,7 +260,7 @@ class ToolTurn:
         def came_of() -> Outcome:
             failed = isinstance(result, StepError)
             tell(said.workflow_finish(child, "failed" if failed else "success", result=None if failed else result))
-            return {"error": said.told_error(result)} if failed else {"result": {"result": result}}
+            return {"error": said.told_error(result)} if failed else {"result": {"result": result, "runId": child}}
 
         if isinstance(result, BaseException) and not isinstance(result, StepError):
             raise result
@@ -237,21 +271,6 @@ class ToolTurn:
         return await self._told(site, lambda: {"result": refusal})
 
 
-def _announcement(run_id: str, question: Question) -> Chunk:
-    approval, schema = question.kind == "approval", question.resume_schema
-    shown = None if schema is None else encode(schema).decode()
-    return chunk(
-        "tool-call-approval" if approval else "tool-call-suspended",
-        run_id,
-        toolCallId=question.tool_call_id,
-        toolName=question.tool_name,
-        args=question.args,
-        argsHash=question.args_hash,
-        suspendPayload=question.payload,
-        resumeSchema=said.APPROVAL_SCHEMA if approval else shown,
-    )
-
-
 def _refused(site: CallSite, limit: int) -> Outcome:
     message = (
         f"{site.call.tool_name} was called with the same arguments more than {limit} times in a row, and is not called "
@@ -260,7 +279,7 @@ def _refused(site: CallSite, limit: int) -> Outcome:
     return {"error": {"name": "RepeatedCallError", "message": message, "code": "REPEATED_CALL"}}
 
 
-def _child_input(run: Run, key: str, child: str, args: dict[str, Json]) -> RunInput:
+def _child_input(run: Run, key: str, child: str, args: dict[str, Json], above: list[Json]) -> RunInput:
     agent, request = run.agent.agents[key], run.request
     # A task has a thread of its own, so that what is said in it does not mix with the conversation of its parent.
     thread_id = f"{request.thread_id or run.run_id}-{child.rpartition('.')[2]}"
@@ -268,7 +287,8 @@ def _child_input(run: Run, key: str, child: str, args: dict[str, Json]) -> RunIn
     memory = {"thread": thread_id, "resource": resource_id} if agent.memory is not None else None
     options = RunOptions(
         request_context=run.options.request_context,
-        system=[args["instructions"]] if args.get("instructions") else [],
+        system=[*_own_words(run), *([args["instructions"]] if args.get("instructions") else [])],
+        context=above,
         max_steps=args.get("maxSteps"),
         memory=memory,
         require_tool_approval=run.options.require_tool_approval is True,
@@ -278,9 +298,16 @@ def _child_input(run: Run, key: str, child: str, args: dict[str, Json]) -> RunIn
     return RunInput(child, agent.id, [prompt], options, run.request.started_at, thread_id, resource_id)
 
 
+def _own_words(run: Run) -> list[str]:
+    """The instructions of a run that are a text, and so the same at every replay."""
+    own = run.options.instructions or run.agent.instructions
+    return [own] if isinstance(own, str) and own and not run.request.network else []
+
+
 def _of_child(found: dict[str, Json], request: RunInput) -> Outcome:
+    answered = {"answered": True} if found.get("answered") else {}
     if found.get("error"):
-        return {"error": found["error"]}
+        return {"error": found["error"], **answered}
     text = found.get("text") or ""
     result: dict[str, Json] = {
         "text": text,
@@ -288,7 +315,7 @@ def _of_child(found: dict[str, Json], request: RunInput) -> Outcome:
         "subAgentResourceId": request.resource_id,
         "subAgentToolResults": [],
     }
-    outcome: Outcome = {"result": result, "modelOutput": {"type": "text", "value": text}}
+    outcome: Outcome = {"result": result, "modelOutput": {"type": "text", "value": text}, **answered}
     if found.get("usage"):
         outcome["usage"] = found["usage"]
     return outcome

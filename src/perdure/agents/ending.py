@@ -38,7 +38,8 @@ def follow_up(run: Run, turn: Turn, *, continued: bool) -> Chunk:
     """The `step-finish` of a turn."""
     reason = "other" if turn.answer is None else turn.answer.finish_reason
     reason = turn.reason or ("retry" if turn.retry is not None else reason)
-    message_id = run.state.message_id(turn.number)
+    # The end of a step tells into which message the run goes on.
+    message_id = run.state.message_id(turn.number + continued)
     return said.step_finish(run.run_id, message_id, turn.answer, reason=reason, continued=continued)
 
 
@@ -96,7 +97,7 @@ async def _work(run: Run, reason: str) -> dict[str, Json]:
         changed = await _processed(run, messages)
         if changed is not None:
             messages = changed
-            recorded["text"] = next((item.text for item in reversed(changed) if item.role == "assistant"), "")
+            recorded["text"] = next((item.step_texts[-1] for item in reversed(changed) if item.role == "assistant"), "")
         wanted = run.options.structured_output
         if wanted is not None and wanted.model is not None and reason in ("stop", "length"):
             recorded["object"] = await _second_model(run, wanted)
@@ -109,20 +110,22 @@ async def _work(run: Run, reason: str) -> dict[str, Json]:
         if memory.needs_finish and error is None:
             await memory.finish([*run.state.input, *messages], partial(_plain_answer, run))
     if error is None:
-        await _judge(run, messages, recorded)
+        last = run.state.last
+        found = recorded.get("object", last.object if last is not None else None)
+        recorded |= await judge(run, messages, recorded.get("text", run.state.text), found)
     return recorded
 
 
-async def _judge(run: Run, messages: list[Message], recorded: dict[str, Json]) -> None:
-    judges, last = run.judges(), run.state.last
+async def judge(run: Run, messages: list[Message], text: str, found: Json) -> dict[str, Json]:
+    """What the scorers of a run say to what it came to, as its last step records it; says it. Inside that step."""
+    judges = run.judges()
     if not judges:
-        return
-    found = recorded.get("object", last.object if last is not None else None)
-    text = recorded.get("text", run.state.text)
+        return {}
     judged = Judged(run.run_id, run.agent.id, run.state.input, messages, text, found, run.options.request_context)
-    recorded["scores"] = await scores(judges, judged)
-    for score in recorded["scores"]:
+    given = await scores(judges, judged)
+    for score in given:
         run.journal.push(told(run.run_id, score))
+    return {"scores": given}
 
 
 async def _processed(run: Run, messages: list[Message]) -> list[Message] | None:

@@ -31,6 +31,12 @@ class RunNotFoundError(AgentError, LookupError):
     status = 404
 
 
+class NotThereError(AgentError, LookupError):
+    """There is no stored agent, or version, of this id."""
+
+    status = 404
+
+
 class ConflictError(AgentError):
     """What is asked for was done already, in another way: an id that is taken, a question that is decided."""
 

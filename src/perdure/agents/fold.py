@@ -28,6 +28,7 @@ from perdure.agents.messages import (
     ToolPart,
     Usage,
 )
+from perdure.agents.responding import joined
 from perdure.model.json import Json, encode
 
 
@@ -123,6 +124,14 @@ class Fold:
         if self._answer is not None:
             return self._answer
         return self.steps[-1].text if self.steps else ""
+
+    def messages(self, run_id: str) -> list[Message]:
+        """What was said, as messages of the assistant."""
+        found: list[Message] = []
+        for step in self.steps:
+            if step.parts:
+                joined(found, step.message(run_id), step.model)
+        return found
 
     def take(self, said: Chunk) -> None:
         """Adds a chunk. Kinds that add nothing are passed over."""

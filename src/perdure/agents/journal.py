@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -121,6 +121,14 @@ class Delegation(msgspec.Struct):
     data: dict[str, Json]
 
 
+class ChildRuns(Protocol):
+    """Carries out what is handed over to sub-agents, by runs of their own."""
+
+    async def carry_out(self, journal: Journal, delegation: Delegation) -> Json:
+        """Lets a sub-agent carry out a task, and tells of it in a journal; its result as JSON."""
+        ...
+
+
 class Journal(Protocol):
     """Where the work of one run is recorded. Step ids are fixed: see `loop.py`."""
 
@@ -157,7 +165,7 @@ class Journal(Protocol):
         """Waits while readers and the log are far behind; returns at once otherwise."""
         ...
 
-    async def ask(self, question: Question, announce: Callable[[], Chunk]) -> Decision | None:
+    async def ask(self, question: Question, announce: Callable[[], Awaitable[Chunk]]) -> Decision | None:
         """Puts a question and waits for its decision; None once its time is up.
 
         `announce` makes the chunk that tells of it, said only after the question is stored and the run waits for it.
@@ -174,3 +182,16 @@ class Journal(Protocol):
         Raises `StepError` when it fails.
         """
         ...
+
+
+@runtime_checkable
+class _Keeping(Protocol):
+    """A journal whose sub-agents have runs of their own."""
+
+    @property
+    def children(self) -> ChildRuns | None: ...
+
+
+def children_of(journal: Journal) -> ChildRuns | None:
+    """Who carries out the sub-agents of a journal; None where they are carried out inside of it."""
+    return journal.children if isinstance(journal, _Keeping) else None

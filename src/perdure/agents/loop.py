@@ -7,7 +7,7 @@ have fixed ids:
     tool:<id>            one tool call; carried out again after it suspended: `tool:<id>@1`
     ask:<id> approve:<id>  a question about a call, and the wait for its decision (the journal's own)
     tool:<id>/<name>     a step of a tool's own
-    sub:<id>             a child run: a sub-agent, or a workflow
+    sub:<id>             a child run: a workflow, or a sub-agent, followed on by `sub:<id>@1` after its questions
     bg:<task>            a wait for a background task
     finish               the end, where it cannot be in `llm:<n>`
 

@@ -66,6 +66,7 @@ class ToolPart(_Camel, tag="tool-invocation", tag_field="type"):
     tool_invocation: ToolInvocation
     provider_executed: bool = False
     provider_metadata: dict[str, Json] | None = None
+    created_at: int | None = None
 
 
 class FilePart(_Camel, tag="file", tag_field="type"):
@@ -86,6 +87,7 @@ class StepStartPart(_Camel, tag="step-start", tag_field="type"):
     """The border between two model calls inside one message."""
 
     model: str | None = None
+    created_at: int | None = None
 
 
 class DataPart:
@@ -123,6 +125,17 @@ class Message(msgspec.Struct):
     def text(self) -> str:
         """Its texts, joined."""
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    @property
+    def step_texts(self) -> list[str]:
+        """The texts of each of its steps: a run of several steps is one message."""
+        texts = [""]
+        for part in self.parts:
+            if isinstance(part, StepStartPart):
+                texts.append("")
+            elif isinstance(part, TextPart):
+                texts[-1] += part.text
+        return texts
 
 
 class Usage(_Camel):

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from perdure.agents.chunks import Chunk, chunk
 from perdure.agents.journal import Journal, Question, shown_ids
 from perdure.agents.said import APPROVAL_SCHEMA
-from perdure.model.json import Json
+from perdure.model.json import Json, encode
 
 
 class Lanes:
@@ -68,6 +68,22 @@ class Counted(Protocol):
 def lanes_of(journal: Journal) -> Lanes | None:
     """Where a journal counts; None where it does not."""
     return journal.lanes if isinstance(journal, Counted) else None
+
+
+def announcement(run_id: str, question: Question, shown_id: str | None = None) -> Chunk:
+    """The chunk that tells of a question."""
+    approval, schema = question.kind == "approval", question.resume_schema
+    shown = None if schema is None else encode(schema).decode()
+    return chunk(
+        "tool-call-approval" if approval else "tool-call-suspended",
+        run_id,
+        toolCallId=shown_id or question.tool_call_id,
+        toolName=question.tool_name,
+        args=question.args,
+        argsHash=question.args_hash,
+        suspendPayload=question.payload,
+        resumeSchema=APPROVAL_SCHEMA if approval else shown,
+    )
 
 
 def told_question(question: Question, shown_id: str) -> dict[str, Json]:

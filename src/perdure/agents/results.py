@@ -24,6 +24,8 @@ from perdure.agents.schemas import Shape
 from perdure.model.json import Json
 
 T = TypeVar("T")
+_NO_OBJECT: Final = object()
+"""What no object is equal to."""
 _AHEAD: Final = 64
 _ALL: Final = 1 << 62
 
@@ -238,9 +240,11 @@ class RunOutput:
                 yield item.payload["text"]
 
     async def _objects(self) -> AsyncGenerator[Json]:
+        last: Json = _NO_OBJECT
         async for item in self._iterate():
-            if item.type in ("object", "object-result"):
-                yield item["object"]
+            if item.type in ("object", "object-result") and item["object"] != last:
+                last = item["object"]
+                yield last
 
     async def _has(self, place: int) -> bool:
         """Whether there is a chunk at a place, waiting for it."""
@@ -355,7 +359,7 @@ def result_of(
         tool_results=[item for step in steps for item in step.tool_results],
         sources=[part.source for part in parts if isinstance(part, SourcePart)],
         files=[part for part in parts if isinstance(part, FilePart)],
-        messages=[step.message for step in steps if step.message.parts],
+        messages=fold.messages(run_id),
         warnings=[*fold.warnings, *(warning for step in fold.steps for warning in step.warnings)],
         error=fold.error,
         tripwire=fold.tripwire,

@@ -30,6 +30,8 @@ _JSON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "integer": (int,),
     "null": (type(None),),
 }
+ROOT: Final = "root"
+"""The path of a fault that is of the whole value."""
 
 
 class Fault(msgspec.Struct):
@@ -136,10 +138,10 @@ def _needs_pydantic(kind: object) -> bool:
 def _pydantic_faults(error: ValueError) -> Iterator[Fault]:
     listed: Json = getattr(error, "errors", None)
     if listed is None:
-        yield Fault("root", str(error))
+        yield Fault(ROOT, str(error))
         return
     for item in listed(include_url=False):
-        yield Fault(".".join(map(str, item["loc"])) or "root", item["msg"])
+        yield Fault(".".join(map(str, item["loc"])) or ROOT, item["msg"])
 
 
 def _problem(error: values.RestoreError) -> str:
@@ -149,19 +151,19 @@ def _problem(error: values.RestoreError) -> str:
 
 def _dotted(path: str) -> str:
     """`$.items[0].name` as `items.0.name`, and `$` as `root`."""
-    return path.removeprefix("$").replace("[", ".").replace("]", "").strip(".") or "root"
+    return path.removeprefix("$").replace("[", ".").replace("]", "").strip(".") or ROOT
 
 
 def _schema_faults(value: Json, schema: Schema) -> Iterator[Fault]:
     try:
         from jsonschema import Draft202012Validator, SchemaError, validators  # optional: the extra "agents"
     except ImportError:
-        yield from _plain_faults(value, schema, "root")
+        yield from _plain_faults(value, schema, ROOT)
         return
     try:
         validator = validators.validator_for(schema, Draft202012Validator)(schema)
         for fault in validator.iter_errors(value):
-            yield Fault(".".join(map(str, fault.absolute_path)) or "root", fault.message)
+            yield Fault(".".join(map(str, fault.absolute_path)) or ROOT, fault.message)
     except SchemaError as error:
         raise ConfigError("JSON Schema", [f"is not one: {error.message}"]) from error
 
@@ -183,7 +185,7 @@ def _plain_faults(value: Json, schema: Schema, path: str) -> Iterator[Fault]:
                 yield Fault(path, f"{name!r} is required")
         for name, inner in schema.get("properties", {}).items():
             if name in value:
-                yield from _plain_faults(value[name], inner, name if path == "root" else f"{path}.{name}")
+                yield from _plain_faults(value[name], inner, name if path == ROOT else f"{path}.{name}")
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
         for index, item in enumerate(value):
             yield from _plain_faults(item, schema["items"], f"{path}.{index}")

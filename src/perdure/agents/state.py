@@ -8,18 +8,20 @@ step's number, so that saving them twice is harmless.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from perdure.agents.chunks import Chunk
 from perdure.agents.inputs import message_from_json, message_to_json
-from perdure.agents.messages import Approval, DataPart, Message, Part, ToolInvocation, ToolPart, Usage
+from perdure.agents.journal import Question
+from perdure.agents.messages import Message, ToolInvocation, Usage
 from perdure.agents.models.call import Answer
 from perdure.agents.options import RunOptions
 from perdure.agents.ports import Arrived
-from perdure.model.json import Json, encode
+from perdure.agents.responding import asked_metadata, joined, step_metadata, step_parts
+from perdure.model.json import Json
 
 
 class RunInput(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -166,6 +168,10 @@ class RunState:
         """What the background tasks of calls have come to, as turns have recorded it."""
         self.fresh: dict[str, dict[str, Json]] = {}
         """The same of the attempt at a turn that goes on."""
+        self.arriving = False
+        """Whether something has come in before that attempt."""
+        self.asked: dict[str, Question] = {}
+        """The questions that are open, by the ids under which they are told."""
 
     @property
     def last(self) -> Turn | None:
@@ -176,7 +182,7 @@ class RunState:
         """Adds a turn."""
         if turn.input is not None:
             self.input = turn.input
-        self.fresh = {}
+        self.fresh, self.arriving = {}, False
         self.reported |= {item["toolCallId"]: item["outcome"] for item in turn.tasks}
         self.turns.append(turn)
 
@@ -185,8 +191,20 @@ class RunState:
         self.outcomes[tool_call_id] = outcome
 
     def message_id(self, number: int) -> str:
-        """The id of the message that step `number` makes."""
-        return f"{self.request.run_id}-m{number}"
+        """The id of the message into which step `number` goes; it follows from the step with which it begins."""
+        return f"{self.request.run_id}-m{self.begins(number)}"
+
+    def begins(self, number: int) -> int:
+        """The step with which the message of step `number` begins: somebody has had his say before it, or it is 0."""
+        while number > 0 and not self._parted(number):
+            number -= 1
+        return number
+
+    def _parted(self, number: int) -> bool:
+        before = self.turns[number - 1]
+        arrived = bool(self.turns[number].arrived) if number < len(self.turns) else self.arriving
+        answered = any(self.outcomes.get(call.tool_call_id, {}).get("answered") for call in before.calls)
+        return arrived or answered or bool(before.late) or before.waiting
 
     def message_of(self, tool_call_id: str) -> str:
         """The id of the message in which a tool call stands."""
@@ -202,35 +220,44 @@ class RunState:
 
     def response(self) -> list[Message]:
         """What the run has added to the conversation, in order."""
+        return self.told(self.turns)
+
+    def told(self, turns: Sequence[Turn], *, lasting: bool = False) -> list[Message]:
+        """What turns have added to the conversation; only what belongs into the memory where it has to be `lasting`."""
         messages: list[Message] = []
-        for turn in self.turns:
-            messages += self.of_turn(turn)
-            messages += [item.message for item in turn.late]
+        for turn in turns:
+            messages += _came_in(turn.arrived, lasting)
+            if turn.answer is not None and turn.retry is None and turn.answer.parts:
+                joined(messages, self._assistant(turn, turn.answer), f"{turn.answer.provider}/{turn.answer.model}")
+            messages += _came_in(turn.late, lasting)
         return messages
 
-    def of_turn(self, turn: Turn) -> list[Message]:
-        """What came in before a turn's answer, and the answer with the results of its tools."""
-        messages = [item.message for item in turn.arrived]
-        if turn.answer is not None and turn.retry is None and turn.answer.parts:
-            messages.append(self.assistant(turn))
+    def kept(self, since: int, turn: Turn | None = None) -> list[Message]:
+        """What belongs into the memory, from the message of step `since` on; `turn` is one that goes on.
+
+        The last message has the questions that are open.
+        """
+        turns = [*self.turns, turn] if turn is not None else self.turns
+        messages = self.told(turns[self.begins(since) :], lasting=True)
+        if self.asked and messages and messages[-1].role == "assistant":
+            noted = {**messages[-1].metadata, **asked_metadata(self.request.run_id, self.asked)}
+            messages[-1] = msgspec.structs.replace(messages[-1], metadata=noted)
         return messages
 
-    def kept(self, turn: Turn) -> list[Message]:
-        """What of a turn belongs into the memory: all but what is transient."""
-        passing = {item.message.id for item in [*turn.arrived, *turn.late] if item.transient}
-        messages = [*self.of_turn(turn), *(item.message for item in turn.late)]
-        return [message for message in messages if message.id not in passing]
-
-    def assistant(self, turn: Turn) -> Message:
-        """A turn's answer as a message."""
-        parts = turn.answer.parts if turn.answer is not None else []
+    def _assistant(self, turn: Turn, answer: Answer) -> Message:
+        at = answer.timestamp or self.request.started_at
+        outcomes = {
+            call: {**outcome, **self.reported.get(call, {}), **self.fresh.get(call, {})}
+            for call, outcome in self.outcomes.items()
+        }
         return Message(
             self.message_id(turn.number),
             "assistant",
-            [found for part in parts for found in (self._settled(part), *self._beside(part))],
-            (turn.answer.timestamp if turn.answer is not None else 0) or self.request.started_at,
+            step_parts(answer, outcomes, at),
+            at,
             self.request.thread_id,
             self.request.resource_id,
+            metadata=step_metadata(answer, outcomes),
         )
 
     @property
@@ -291,57 +318,9 @@ class RunState:
             tripwire=last.tripwire if last is not None else None,
         )
 
-    def _beside(self, part: Part) -> list[Part]:
-        """What a tool has said that is to be kept beside its call."""
-        if not isinstance(part, ToolPart):
-            return []
-        outcome = self.outcomes.get(part.tool_invocation.tool_call_id, {})
-        return [DataPart(said) for said in outcome.get("data", [])]
 
-    def _settled(self, part: Part) -> Part:
-        if not isinstance(part, ToolPart):
-            return part
-        call_id = part.tool_invocation.tool_call_id
-        outcome = self.outcomes.get(call_id)
-        if outcome is None:
-            return part
-        outcome = {**outcome, **self.reported.get(call_id, {}), **self.fresh.get(call_id, {})}
-        metadata, told = part.provider_metadata, {}
-        if "task" in outcome:
-            told["backgroundTask"] = {key: outcome["task"][key] for key in ("taskId", "status")}
-        if "modelOutput" in outcome:
-            told["modelOutput"] = outcome["modelOutput"]
-        if told:
-            metadata = {**(metadata or {}), "mastra": told}
-        invocation = settled(part.tool_invocation, outcome)
-        return msgspec.structs.replace(part, tool_invocation=invocation, provider_metadata=metadata)
-
-
-def settled(call: ToolInvocation, outcome: dict[str, Json]) -> ToolInvocation:
-    """A call with what came of it."""
-    found = msgspec.structs.replace(call, args=outcome.get("args", call.args))
-    approval = outcome.get("approval")
-    if approval is not None:
-        found.approval = Approval(approval["id"], approval["approved"], approval.get("reason"))
-    if "denied" in outcome:
-        found.state = "output-denied"
-    elif "error" in outcome:
-        found.state, found.error_text = "output-error", outcome["error"]["message"]
-    else:
-        found.state, found.result = "result", outcome.get("result")
-    return found
-
-
-def args_hash(tool_name: str, args: Json) -> str:
-    """What binds a decision to the arguments that were shown: a hash of the call, whatever the order of its keys."""
-    canonical = encode([tool_name, _sorted(args)])
-    return hashlib.sha256(canonical).hexdigest()
-
-
-def _sorted(value: Json) -> Json:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
+def _came_in(items: Sequence[Arrived], lasting: bool) -> list[Message]:
+    return [item.message for item in items if not (lasting and item.transient)]
 
 
 def _arrived_to_json(item: Arrived) -> dict[str, Json]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias, overload
@@ -17,7 +18,7 @@ from typing import Final, Literal, TypeAlias, overload
 import msgspec
 
 from perdure.agents.context import ToolContext
-from perdure.agents.schemas import Fault, Schema, Shape, ShapeError
+from perdure.agents.schemas import ROOT, Fault, Schema, Shape, ShapeError
 from perdure.agents.signatures import Signature, signature_of
 from perdure.model import values
 from perdure.model.config import Duration
@@ -307,11 +308,23 @@ def _millis(field: str, value: Duration | None, problems: list[str]) -> int | No
 
 
 def input_refusal(name: str, args: Json, error: ShapeError) -> dict[str, Json]:
-    """The result of a call whose arguments do not fit: no error of the run, for the model can mend it."""
+    """The result of a call whose arguments do not fit: no error of the run, for the model can mend it.
+
+    `validationErrors` is a tree: what is wrong with a value (`errors`), and with those in it (`fields`).
+    """
     listed = "\n".join(f"- {fault}" for fault in error.faults)
+    shown = json.dumps(args, indent=2, ensure_ascii=False)
+    tree: dict[str, Json] = {"errors": [], "fields": {}}
+    for fault in error.faults:
+        place = tree
+        for field in () if fault.path == ROOT else fault.path.split("."):
+            place = place["fields"].setdefault(field, {"errors": [], "fields": {}})
+        place["errors"].append(fault.message)
     return {
         "error": True,
-        "message": f"The arguments for {name} do not fit its schema. Correct them and call it again:\n{listed}",
-        "validationErrors": [{"path": fault.path, "message": fault.message} for fault in error.faults],
-        "args": args,
+        "message": (
+            f"Tool input validation failed for {name}. Please fix the following errors and try again:\n{listed}\n\n"
+            f"Provided arguments: {shown}"
+        ),
+        "validationErrors": tree,
     }

@@ -69,13 +69,17 @@ class _Attempt:
         self.run = run
         self.turn = Turn(number)
         self._scope = scope
-        self._message_id = run.state.message_id(number)
         self._said = Fold()
         self._before_said = self._opened = False
         self._news: list[Chunk] = []
+        run.state.arriving = False
         self._last: list[Chunk] = []
         self._completed: list[Message] = []
         run.state.input = run.request.read() if number == 0 else run.state.input
+
+    @property
+    def _message_id(self) -> str:
+        return self.run.state.message_id(self.turn.number)
 
     @property
     def _step_id(self) -> str:
@@ -90,6 +94,7 @@ class _Attempt:
         self._news = await take_in(run, turn)
         if await self._stopped():
             return
+        run.state.arriving = bool(turn.arrived)
         self._before(continued=True)
         await self._process_input()
         recalled = await run.recall()
@@ -287,17 +292,24 @@ class _Attempt:
         self._push(self._last)
 
     async def _save(self) -> None:
-        """Keeps what is new in the conversation: the input, what the step before came to, and this answer."""
-        run, memory = self.run, self.run.services.memory
+        """Keeps what is new in the conversation once a message of the assistant is whole, and at the start of a run.
+
+        Between two steps that go into the same message nothing is saved: what a long run has said is not written again
+        with each of its steps.
+        """
+        run, memory, turn = self.run, self.run.services.memory, self.turn
         if memory is None or run.recalled is None:
             return
-        before = run.state.last
-        new = [*self._completed, *run.state.input] if before is None else run.state.kept(before)
-        new = [message for each in reconciled(run, self.turn) for message in run.state.kept(each)] + new
-        new += run.state.kept(self.turn)
-        if self.turn.tripwire is None or before is not None:
-            await memory.save(new)
-            await reconcile(run)
+        state, begins = run.state, run.state.begins(turn.number)
+        whole = turn.reason is not None or turn.late or turn.waiting
+        if turn.number and begins < turn.number and not whole:
+            return
+        if turn.tripwire is not None and not turn.number:
+            return
+        since = [each.number for each in reconciled(run, turn)] + [max(turn.number - 1, 0)]
+        kept = state.kept(min(since), turn)
+        await memory.save(kept if turn.number else [*self._completed, *state.input, *kept])
+        await reconcile(run)
 
 
 def _feedback(run: Run, number: int, verdict: dict[str, Json]) -> list[Arrived]:

@@ -37,6 +37,7 @@ from perdure.sdk.endpoint import Endpoint, EndpointOptions, check_handler, curre
 from perdure.sdk.endpoint import configure as configure_endpoint
 from perdure.sdk.function import AsyncFunction, Function, PlainFunction
 from perdure.sdk.options import FunctionOptions, check_slug, configure
+from perdure.sdk.parts import Parts
 from perdure.sdk.port import RemoteSender, Sender
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _NOT_RUNNING = (
 )
 
 
-class App:
+class App(Parts):
     """A program's functions. `id` names it on a server; with it begins the slug of each function.
 
     Raises `ConfigError` for an id that is no slug.
@@ -67,29 +68,18 @@ class App:
         problems = check_slug("id", id)
         if problems:
             raise ConfigError(f"app {id!r}", problems)
+        super().__init__()
         self.id = id
         self._functions: dict[str, Function[Json]] = {}
-        self._agents: dict[str, Json] = {}
         self._sender: Sender | None = None
         self._sender_loop: asyncio.AbstractEventLoop | None = None
         self._remote: RemoteSender | None = None
+        self._when_bound: list[Callable[[], None]] = []
 
     @property
     def functions(self) -> Mapping[str, Function[Json]]:
         """The functions by slug, those made by `on_failure` included."""
         return MappingProxyType(self._functions)
-
-    @property
-    def agents(self) -> Mapping[str, Json]:
-        """The agents by id, which a server of the app offers over HTTP: durable ones, and those that were added."""
-        return MappingProxyType(self._agents)
-
-    def add_agent(self, agent: Json) -> None:
-        """Offers an agent over HTTP. A durable one is offered by itself; one of the same id gives way to this."""
-        id: Json = getattr(agent, "id", None)
-        if not isinstance(id, str) or not callable(getattr(agent, "stream", None)):
-            raise ConfigError(f"app {self.id!r}", [f"agent: must be an agent, got {agent!r}"])
-        self._agents[id] = agent
 
     def function(self, id: str, **options: Unpack[FunctionOptions]) -> FunctionDecorator:
         """Registers a handler: a function (`async def` or plain) of one argument, the context.
@@ -163,8 +153,15 @@ class App:
         """Gives `send` its destination; for what runs the app, in the event loop that the sender lives in."""
         if self._sender is not None and self._sender is not sender:
             raise PerdureError(f"app {self.id!r} is already run by another engine in this process")
+        begins = self._sender is None
         self._sender = sender
         self._sender_loop = asyncio.get_running_loop()
+        for call in self._when_bound if begins else ():
+            call()
+
+    def when_bound(self, call: Callable[[], None]) -> None:
+        """Has something called whenever an engine of this process begins to run the app, in its event loop."""
+        self._when_bound.append(call)
 
     def unbind(self, sender: Sender) -> None:
         """Takes it away again; nothing happens if another one has been bound since."""

@@ -312,7 +312,7 @@ async def test_a_continuation_keeps_what_belongs_into_the_thread() -> None:
         lab = Lab([call()], "I am on it", "It is a star", memory=Memory(storage=storage))
         await lab.until_idle(True, memory={"thread": "t", "resource": "u"})
         kept = (await storage.messages("t")).items
-        assert [item.text for item in kept] == ["go", "", "I am on it", "It is a star"]
+        assert [item.text for item in kept] == ["go", "I am on it", "It is a star"]
         part = kept[1].parts[0]
         assert isinstance(part, ToolPart) and part.tool_invocation.result == {"topic": "sun"}
 

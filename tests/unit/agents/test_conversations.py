@@ -45,14 +45,15 @@ async def test_history_is_told_and_what_was_said_is_kept() -> None:
         assert [(message.id, message.role) for message in stored] == [
             ("run-0-u0", "user"),
             ("run-0-m0", "assistant"),
-            ("run-0-m1", "assistant"),
         ]
+        assert stored[1].step_texts == ["let me", "two"]
+        assert stored[1].metadata == {"modelId": "scripted", "provider": "test"}
         call = stored[1].parts[1]
         assert isinstance(call, ToolPart)
         assert (call.tool_invocation.state, call.tool_invocation.result) == ("result", 2)
         await agent.generate("and again?", memory=THREAD)
         told = [message.text for message in model.prompts[2].messages]
-        assert told == ["what is 1 + 1?", "let me", "two", "and again?"]
+        assert told == ["what is 1 + 1?", "let metwo", "and again?"]
         assert [message.text for message in model.prompts[1].messages] == ["what is 1 + 1?", "let me"]
 
 
@@ -65,11 +66,22 @@ async def test_a_question_stands_in_the_thread_while_it_is_open() -> None:
     async with storing() as storage:
         agent, _ = scripted([ToolCall("pay", {"x": 1}, "c1")], "paid", tools=[pay], memory=Memory().use(storage))
         await agent.generate("go", memory=THREAD)
-        part = (await kept(storage))[-1].parts[0]
+        asked = (await kept(storage))[-1]
+        part = asked.parts[0]
         assert isinstance(part, ToolPart)
         assert part.tool_invocation.state == "call"
+        pending = asked.metadata["pendingToolApprovals"]["c1"]
+        assert (pending["toolName"], pending["args"], pending["type"], pending["runId"]) == (
+            "pay",
+            {"x": 1},
+            "approval",
+            "run-0",
+        )
         await agent.approve_tool_call_generate("run-0")
-        part = (await kept(storage))[1].parts[0]
+        _, answered, after = await kept(storage)
+        assert answered.metadata == {"modelId": "scripted", "provider": "test", "mastra": {"responseBoundary": True}}
+        assert (after.id, after.text) == ("run-0-m1", "paid")
+        part = answered.parts[0]
         assert isinstance(part, ToolPart)
         assert part.tool_invocation.state == "result"
         assert part.tool_invocation.approval is not None
@@ -88,7 +100,7 @@ async def test_data_that_a_tool_says_is_kept_unless_it_is_transient() -> None:
         agent, _ = scripted([ToolCall("talks", {}, "c1")], "done", tools=[talks], memory=Memory().use(storage))
         await agent.generate("go", memory=THREAD)
         parts = (await kept(storage))[1].parts
-        assert parts[1:] == [DataPart({"type": "data-progress", "data": {"percent": 90}, "id": "p"})]
+        assert parts[1] == DataPart({"type": "data-progress", "data": {"percent": 90}, "id": "p"})
 
 
 async def test_a_foreign_thread_is_refused() -> None:

@@ -59,7 +59,7 @@ async def test_one_tool() -> None:
     ]
     first, last = only(said, "step-finish")
     assert (first["stepResult"]["reason"], first["stepResult"]["isContinued"]) == ("tool-calls", True)
-    assert (last["messageId"], last["stepResult"]["isContinued"]) == ("run-0-m1", False)
+    assert (last["messageId"], last["stepResult"]["isContinued"]) == ("run-0-m0", False)
     assert only(said, "finish")[0]["output"]["usage"]["totalTokens"] == 30
     told = model.prompts[1].messages[-1].parts[-1]
     assert isinstance(told, ToolPart)
@@ -128,7 +128,8 @@ async def test_wrong_arguments_are_a_result_that_the_model_can_mend() -> None:
     agent, _ = scripted(calls(ToolCall("add", {"x": "three"}, "c1")), "sorry", tools=[add])
     result = only(await said_by(agent), "tool-result")[0]["result"]
     assert result["error"] is True
-    assert result["validationErrors"] == [{"path": "x", "message": "Expected `int`, got `str`"}]
+    wrong = {"errors": ["Expected `int`, got `str`"], "fields": {}}
+    assert result["validationErrors"] == {"errors": [], "fields": {"x": wrong}}
     agent, _ = scripted(calls(ToolCall("add", "{oops", "c1")), "sorry", tools=[add])
     assert only(await said_by(agent), "tool-result")[0]["result"]["error"] is True
 
@@ -352,5 +353,5 @@ async def test_usage_adds_up_and_steps_are_given() -> None:
     result = await agent.generate("go")
     assert result.usage == Usage(20, 10, 30)
     assert [step.finish_reason for step in result.steps] == ["tool-calls", "stop"]
-    assert [message.id for message in result.messages] == ["run-0-m0", "run-0-m1"]
+    assert [(message.id, message.step_texts) for message in result.messages] == [("run-0-m0", ["", "sum"])]
     assert result.tool_results[0].payload["result"] == {"sum": 3}

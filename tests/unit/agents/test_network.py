@@ -10,6 +10,7 @@ from perdure.agents.agent import Agent
 from perdure.agents.chunks import Chunk
 from perdure.agents.memory import Memory
 from perdure.agents.results import Result
+from perdure.agents.scoring import Judged
 from perdure.agents.storage import AgentStorage
 from perdure.agents.tools import tool
 from perdure.model.json import Json
@@ -182,3 +183,13 @@ async def _kept(storage: AgentStorage) -> None:
     assert [message.role for message in kept] == ["user", "assistant", "assistant"]
     assert '"isNetwork":true' in kept[1].text and kept[2].text == "Final network answer."
     assert kept[1].metadata["mode"] == "network"
+
+
+async def test_scorers_judge_what_a_network_came_to() -> None:
+    def brief(run: Judged) -> float:
+        return 1.0 if run.text == "All done" and len(run.output) == 1 else 0.0
+
+    agent = network(_NONE, '{"isComplete": true, "finalResult": "All done"}', scorers={"brief": brief})
+    chunks, result = await finished(agent, "Anything?")
+    assert result.scores == only(chunks, "score") == [{"scorer": "brief", "score": 1.0}]
+    assert [said.type for said in chunks][-2:] == ["score", "network-execution-event-finish"]

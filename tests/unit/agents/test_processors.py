@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -170,6 +171,7 @@ async def test_structured_output_while_it_comes() -> None:
     run = await agent.stream("go", structured_output={"schema": SCHEMA})
     partial = [found async for found in run.output.object_stream]
     assert partial[-1] == {"city": "Paris in spring"}
+    assert all(one != next_one for one, next_one in pairwise(partial))
     assert {"city": "Paris in"} in [{**item, "city": item.get("city", "").strip()} for item in partial]
     said = [chunk.type async for chunk in run.full_stream]
     assert said.index("object") < said.index("text-delta") or said.index("object") < said.index("text-end")
@@ -211,3 +213,21 @@ async def test_an_object_that_a_second_model_makes(monkeypatch: pytest.MonkeyPat
     assert result.object == {"city": "Paris"}
     assert made == ["test/second"]
     assert first.prompts[0].output is None
+
+
+class Censor(Processor):
+    """Stops in the middle of what is said."""
+
+    id = "censor"
+
+    def process_output_stream(self, chunk: Chunk, ctx: ProcessorContext) -> Chunk | None:
+        if "bad" in str(chunk.payload.get("text")):
+            ctx.abort("a bad word")
+        return chunk
+
+
+async def test_a_tripwire_in_the_middle_of_an_answer_is_no_fault_of_the_model() -> None:
+    agent, model = scripted("a bad day", "never", output_processors=[Censor()], max_retries=3)
+    said = await said_by(agent)
+    assert kinds(said).endswith("text-delta tripwire step-finish finish") and model.calls == 1
+    assert only(said, "tripwire") == [{"reason": "a bad word", "processorId": "censor"}]

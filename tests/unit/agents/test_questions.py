@@ -10,7 +10,7 @@ from perdure.agents.context import ToolContext
 from perdure.agents.errors import ConflictError, GoneError, RunNotFoundError
 from perdure.agents.messages import ToolInvocation, ToolPart
 from perdure.agents.options import OptionError
-from perdure.agents.state import args_hash
+from perdure.agents.responding import args_hash
 from perdure.agents.tools import tool
 from perdure.model.json import Json
 from perdure.testing.models import ScriptedModel

@@ -58,16 +58,21 @@ async def test_child_runs_stand_under_their_parent_and_go_with_it() -> None:
         await storage.put_run(a_run())
         assert await storage.child_runs("r") == []
         for child, parent in (("r.a", "r"), ("r.a.x", "r.a"), ("r.b", "r")):
-            row = msgspec.structs.replace(a_run(child), parent_run_id=parent, engine_run_id="E1", inbox_closed=True)
+            row = msgspec.structs.replace(
+                a_run(child), parent_run_id=parent, engine_run_id=child, inbox_closed=True, detail={"toolCallId": "c"}
+            )
             await storage.put_run(row)
         await storage.bind_run("r", "E1")
         found = await storage.run_of_engine("E1")
         assert found is not None and found.run_id == "r"
         assert [child.run_id for child in await storage.child_runs("r")] == ["r.a", "r.b"]
+        # Background tasks stand below their runs, too, but are no sub-agents.
+        await storage.put_run(msgspec.structs.replace(a_run("task-r-c"), parent_run_id="r", inbox_closed=True))
+        assert [child.run_id for child in await storage.child_runs("r")] == ["r.a", "r.b"]
         assert [child.run_id for child in await storage.child_runs("r.a")] == ["r.a.x"]
         assert [run.run_id for run in await storage.unfinished_runs("t")] == ["r"]
         assert await storage.delete_run("r")
-        assert [await storage.run(run_id) for run_id in ("r", "r.a", "r.a.x", "r.b")] == [None] * 4
+        assert [await storage.run(run_id) for run_id in ("r", "r.a", "r.a.x", "r.b", "task-r-c")] == [None] * 5
 
 
 async def test_a_run_that_is_over_stays_over() -> None:

@@ -24,6 +24,22 @@ def send(to: str) -> str:
     return f"sent to {to}"
 
 
+async def test_a_sub_agent_is_told_the_conversation_above_it() -> None:
+    helper, helped = scripted("42", instructions="Count.")
+    turns = [ToolCall("add", {"x": 1}, "c0")], [ToolCall("agent-helper", {"prompt": "6 * 7?"}, "c1")]
+    agent, _ = scripted(*turns, "42.", instructions="Delegate.", agents={"helper": helper}, tools=[add])
+    await said_by(agent, "What is it?")
+    asked = helped.prompts[0]
+    assert asked.system == ["Count.", "Delegate."]
+    assert [message.text for message in asked.messages] == ["What is it?", "6 * 7?"]
+
+
+@tool
+def add(x: int) -> int:
+    """Adds."""
+    return x + 1
+
+
 async def test_a_task_is_handed_over_and_its_chunks_are_forwarded() -> None:
     helper, helped = scripted("42", description="Knows numbers.")
     agent, model = scripted(
@@ -137,7 +153,7 @@ async def test_a_workflow_is_a_tool() -> None:
     said = await said_by(agent)
     assert model.prompts[0].tools[0].description == "Doubles a number."
     results = {payload["toolCallId"]: payload["result"] for payload in only(said, "tool-result")}
-    assert results["c1"] == {"result": 8}
+    assert results["c1"] == {"result": 8, "runId": "run-0.c1"}
     assert results["c3"]["error"] is True
     assert only(said, "tool-error")[0]["error"] == {"name": "ValueError", "message": "out of paper"}
     inner = [payload["output"] for payload in only(said, "tool-output") if payload["toolCallId"] == "c1"]

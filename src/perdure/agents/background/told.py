@@ -16,6 +16,8 @@ from perdure.agents.tools import Background
 from perdure.model.json import Json, encode
 
 KIND: Final = "background-task-"
+ENDED: Final = "Background tasks have ended."
+"""How begins what the model is told as tasks have ended."""
 _ENDS: Final = {
     "completed": "background-task-completed",
     "failed": "background-task-failed",
@@ -81,6 +83,14 @@ def placeholder(task: Task) -> str:
     )
 
 
+def times(task: Mapping[str, Json]) -> dict[str, Json]:
+    """When a task began and ended, as the metadata of its message tell it."""
+    told: dict[str, Json] = {"taskId": task["taskId"], "startedAt": iso(task.get("startedAt"))}
+    if task.get("completedAt") is not None:
+        told["completedAt"] = iso(task["completedAt"])
+    return told
+
+
 def metadata(task_id: str, status: str) -> dict[str, Json]:
     """What marks a tool call as a background task, for clients."""
     return {"mastra": {"backgroundTask": {"taskId": task_id, "status": status}}}
@@ -90,7 +100,7 @@ def directive(reported: list[dict[str, Json]]) -> str:
     """What the model is told as its tasks have ended; their results stand where their calls are."""
     done = [item for item in reported if "result" in item["outcome"]]
     lost = [item for item in reported if "result" not in item["outcome"]]
-    lines = ["Background tasks have ended. Their tool calls now have their real results in the conversation."]
+    lines = [f"{ENDED} Their tool calls now have their real results in the conversation."]
     if done:
         listed = "; ".join(map(_named, done))
         lines.append(f"Completed: {listed}. Do not call these tools again for it: use the results.")

@@ -10,10 +10,10 @@ from functools import partial
 
 import msgspec
 
-from perdure.agents.background.told import iso, metadata
+from perdure.agents.background.told import metadata, times
 from perdure.agents.declared import DeclaredAgent
 from perdure.agents.messages import Message, Part, ToolPart
-from perdure.agents.state import settled
+from perdure.agents.responding import settled
 from perdure.agents.storage import Task
 from perdure.agents.tools import Tool
 from perdure.engine.agents.records import SETTLED
@@ -65,8 +65,5 @@ def told_metadata(outcome: dict[str, Json]) -> dict[str, Json]:
 
 def with_times(known: dict[str, Json], tool_call_id: str, outcome: dict[str, Json]) -> dict[str, Json]:
     """The metadata of a message with when a task of it began and ended."""
-    task = outcome["task"]
-    times = {"taskId": task["taskId"], "startedAt": iso(task.get("startedAt"))}
-    if task.get("completedAt") is not None:
-        times["completedAt"] = iso(task["completedAt"])
-    return {**known, "backgroundTasks": {**known.get("backgroundTasks", {}), tool_call_id: times}}
+    tasks = {**known.get("backgroundTasks", {}), tool_call_id: times(outcome["task"])}
+    return {**known, "backgroundTasks": tasks}

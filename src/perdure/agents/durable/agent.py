@@ -9,11 +9,13 @@ handed out are readers of its log. Invariants:
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import TypedDict, Unpack
 
 import msgspec
 
+from perdure.agents.chunks import Chunk
 from perdure.agents.durable import listing
 from perdure.agents.durable.answering import Answering
 from perdure.agents.durable.background import DurableBackground
@@ -24,6 +26,7 @@ from perdure.agents.durable.listing import SuspendedRun
 from perdure.agents.durable.port import AgentRuns
 from perdure.agents.durable.reading import VIEWING, check_reading, drained, offset_of, reading_of
 from perdure.agents.durable.run import DurableRun, Prepared
+from perdure.agents.durable.variants import VARIANT, current_body
 from perdure.agents.errors import ConflictError
 from perdure.agents.results import Result
 from perdure.agents.signals import Accepted, Signal, Signals, Subscription
@@ -112,6 +115,13 @@ class DurableAgent(Answering, DurableBackground):
         """
         run = await self._known(run_id)
         return await self._read(run, offset_of(offset, last_event_id), check_reading(reading))
+
+    def follow_run(self, run_id: str, offset: int = 0) -> AsyncGenerator[Chunk]:
+        """What a run says from a place on, over its questions, until it is over; nobody is called back.
+
+        Raises `RunNotFoundError` at the first chunk that is asked for.
+        """
+        return AgentRuns(self, ids=self._new_id).follow(run_id, offset)
 
     async def recover(self, run_id: str, **reading: Json) -> DurableRun:
         """Reads a run from its beginning. There is nothing to recover: runs go on by themselves."""
@@ -207,7 +217,12 @@ class DurableAgent(Answering, DurableBackground):
         return Signals(engine.storage, AgentRuns(self, ids=self._new_id))
 
     async def _pass_on(self, run_id: str) -> None:
-        await self._signals_by(self._carrier()).pass_on(run_id)
+        engine = self._carrier()
+        run = await engine.storage.run(run_id)
+        # The run that the signals begin is one of the agent as it is now.
+        body = None if run is None else await current_body(self._app, run.agent_id, self._body, engine.storage)
+        if body is not None:
+            await self.with_body(body)._signals_by(engine).pass_on(run_id)
 
     async def _request(self, messages: Json, options: dict[str, Json]) -> Request:
         chosen = {key: value for key, value in options.items() if value is not None}
@@ -223,6 +238,8 @@ class DurableAgent(Answering, DurableBackground):
         )
 
     async def _begin(self, prepared: Prepared) -> tuple[AgentRun, bool]:
+        variant: Json = prepared.input.get(VARIANT)
+        said = {name: value for name, value in prepared.input.items() if name != VARIANT}
         run = AgentRun(
             prepared.run_id,
             self.id,
@@ -232,9 +249,8 @@ class DurableAgent(Answering, DurableBackground):
             prepared.resource_id,
             # Signals come to runs of threads.
             inbox_closed=prepared.thread_id is None,
+            detail={} if variant is None else {VARIANT: variant},
         )
         queue = f"{prepared.resource_id or ''}/{prepared.thread_id}" if prepared.thread_id else prepared.run_id
-        data = RunData(
-            prepared.run_id, self.id, self.version, prepared.input, queue, prepared.thread_id, prepared.resource_id
-        )
+        data = RunData(prepared.run_id, self.id, self.version, said, queue, prepared.thread_id, prepared.resource_id)
         return await self.engine.begin(run, self._runs.function, msgspec.to_builtins(data))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from perdure.agents.durable import listing
 from perdure.agents.durable.base import DurableBase
-from perdure.agents.durable.decisions import Given, Resumed, decide
+from perdure.agents.durable.decisions import Given, Resumed, asked_above, decide
 from perdure.agents.durable.listing import OpenQuestion, mended
 from perdure.agents.durable.reading import check_reading, drained
 from perdure.agents.durable.run import DurableRun
@@ -112,5 +112,6 @@ class Answering(DurableBase):
             )
         # What was said before is not told again to who decides now.
         after = 0 if run.engine_run_id is None else await engine.last_offset(run.engine_run_id)
-        await decide(engine, self._body, run, decisions)
+        top, answers = await asked_above(engine, run, decisions)
+        await decide(engine, self._body_of(run), top, answers)
         return await self._read(run, after, how)

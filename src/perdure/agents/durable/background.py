@@ -27,6 +27,8 @@ from perdure.model.json import Json
 
 _GLANCE: Final = 0.5
 """How often (seconds) one looks for tasks that another process has begun."""
+UNSETTLED: Final[tuple[TaskStatus, ...]] = ("pending", "running", "suspended")
+"""The statuses of a task that has not come to its end."""
 _PAUSE: Final = 0.02
 _PATIENCE: Final = 5.0
 """How long (seconds) a task that is about to ask may take to do so."""
@@ -88,6 +90,12 @@ class DurableBackground(DurableBase):
             if isinstance(self._body, LoopBody):
                 await keep(self._body.bound_to(engine.storage), task, run.detail.get("messageId") or "")
         return before.status not in SETTLED
+
+    async def _aborted(self, run: AgentRun) -> None:
+        """What a run has begun ends with it."""
+        await super()._aborted(run)
+        for task in (await self.list_background_tasks(run_id=run.run_id, statuses=UNSETTLED, per_page=None)).items:
+            await self.cancel_background_task(task.id)
 
     async def resume_background_task(self, task_id: str, resume_data: Json) -> Task:
         """Goes on with a task whose tool has suspended; `resume_data` is what it waits for.

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from functools import partial
+from typing import Self
 
 import msgspec
 
 from perdure.agents.durable.accelerators import Accelerators
 from perdure.agents.durable.body import Body
-from perdure.agents.durable.children import refuse_child
+from perdure.agents.durable.children import ChildFunction, children_of_app, is_child
+from perdure.agents.durable.compacting import Compacting
 from perdure.agents.durable.engines import Engine, local_engine
 from perdure.agents.durable.function import RunFunction
 from perdure.agents.durable.listing import mended
 from perdure.agents.durable.loop_body import LoopBody
+from perdure.agents.durable.reader import everything
 from perdure.agents.durable.reading import Reading, read
 from perdure.agents.durable.run import DurableRun
 from perdure.agents.durable.tasks import TaskFunction, has_background, tasks_of
+from perdure.agents.durable.variants import body_of
 from perdure.agents.errors import RunNotFoundError
 from perdure.agents.storage import AgentRun
 from perdure.engine.agents.records import OVER
@@ -33,6 +38,7 @@ class DurableSettings(msgspec.Struct, frozen=True):
     and `compact_after` (seconds) when their logs are compacted.
 
     `accepts_versions` are those of the agent whose questions may be answered besides its own; None: all.
+    `only_variants`: it is no agent itself, and carries out those that are made of data.
     """
 
     keep_for: int | None
@@ -43,6 +49,7 @@ class DurableSettings(msgspec.Struct, frozen=True):
     max_steps: int | None = None
     engine: Engine | None = None
     options: FunctionOptions = {}
+    only_variants: bool = False
 
 
 class DurableBase:
@@ -54,18 +61,22 @@ class DurableBase:
         self._settings = settings
         self._new_id = entropy
         self._local: Engine | None = None
+        compacting = Compacting(None if settings.only_variants else body.id, settings.compact_after)
+        app.when_bound(lambda: compacting.catch_up(self._carrier()) if settings.engine is None else None)
         self._runs = RunFunction(
             body,
             app,
             self._carrier,
             accelerators=settings.accelerators,
             keep_for=settings.keep_for,
-            compact_after=settings.compact_after,
+            compacting=compacting,
             options=settings.options,
             on_over=self._pass_on,
             tasks=self._task_function(),
+            children=self._child_function(compacting),
         )
-        app.add_agent(self)
+        if not settings.only_variants:
+            app.add_agent(self)
 
     @property
     def id(self) -> str:
@@ -99,12 +110,12 @@ class DurableBase:
 
     async def get_run(self, run_id: str) -> AgentRun:
         """A run as it stands. Raises `RunNotFoundError`."""
-        return await mended(self.engine, await self._known(run_id, child=True), self._settings.keep_for)
+        return await mended(self.engine, await self._known(run_id), self._settings.keep_for)
 
     async def list_child_runs(self, run_id: str) -> list[AgentRun]:
         """The runs of sub-agents inside a run, in the order in which they began. Raises `RunNotFoundError`."""
         engine = self.engine
-        rows = await engine.storage.child_runs((await self._known(run_id, child=True)).run_id)
+        rows = await engine.storage.child_runs((await self._known(run_id)).run_id)
         return [await mended(engine, row, self._settings.keep_for) for row in rows]
 
     async def abort(self, run_id: str, reason: str | None = None) -> bool:
@@ -118,18 +129,48 @@ class DurableBase:
             await engine.cancel(run.engine_run_id)
         # It may have come to its end by itself meanwhile.
         ended = await mended(engine, run, self._settings.keep_for)
+        if ended.status == "aborted":
+            await self._aborted(ended)
+            for child in await engine.storage.child_runs(run_id):
+                # The engine ends them with their parent; whoever asks now is told so.
+                await self.abort(child.run_id, reason)
         if ended.thread_id is not None:
             await self._pass_on(run_id)
         return ended.status == "aborted"
 
     abort_run = abort
 
+    @property
+    def body(self) -> Body:
+        """What is carried out."""
+        return self._body
+
+    def with_body(self, body: Body) -> Self:
+        """The same with another body: its runs are runs of the same function, which finds the body by their rows."""
+        made = copy.copy(self)
+        made._body = body
+        return made
+
+    def _body_of(self, run: AgentRun) -> Body:
+        """The body that a run is carried out by."""
+        return body_of(self._app, run, self._body)
+
     def _task_function(self) -> TaskFunction | None:
         """What carries out the background tasks of the agent; None where none of its tools may be one."""
-        if not isinstance(self._body, LoopBody) or not has_background(self._body.wrapped):
+        if not self._settings.only_variants and not (
+            isinstance(self._body, LoopBody) and has_background(self._body.wrapped)
+        ):
             return None
         found = tasks_of(self._app)
         found.serve(self._body, self._carrier, self._settings.keep_for)
+        return found
+
+    def _child_function(self, compacting: Compacting) -> ChildFunction | None:
+        """What carries out the sub-agents of the agent; None where it has none."""
+        if not self._settings.only_variants and not (isinstance(self._body, LoopBody) and self._body.wrapped.agents):
+            return None
+        found = children_of_app(self._app)
+        found.serve(self._body, self._carrier, self._settings.keep_for, compacting)
         return found
 
     def _engine(self) -> Engine:
@@ -150,15 +191,25 @@ class DurableBase:
             return self._local
         return self._engine()
 
+    async def _aborted(self, run: AgentRun) -> None:
+        """A run was ended: what it had said is kept in its thread."""
+        if run.thread_id is None or run.engine_run_id is None:
+            return
+        engine = self.engine
+        said = await everything(engine, run.run_id, run.engine_run_id)
+        data = await engine.given(run.engine_run_id)
+        await self._body_of(run).keep_partial(data["input"], said, engine.storage, engine.now())
+
     async def _pass_on(self, run_id: str) -> None:
         """A run of a thread is over: signals that it did not take in are for the next one."""
 
-    async def _known(self, run_id: str, *, child: bool = False) -> AgentRun:
-        run = await self.engine.storage.run(run_id)
-        if run is None or run.agent_id != self.id:
+    async def _known(self, run_id: str) -> AgentRun:
+        """A run of this agent, or one of a sub-agent below it."""
+        run = above = await self.engine.storage.run(run_id)
+        while above is not None and above.agent_id != self.id and is_child(above):
+            above = await self.engine.storage.run(above.parent_run_id or "")
+        if run is None or above is None or above.agent_id != self.id:
             raise RunNotFoundError(f"agent {self.id!r} has no run {run_id!r}")
-        if not child:
-            refuse_child(run)
         return run
 
     async def _read(self, run: AgentRun, after: int, how: Reading) -> DurableRun:

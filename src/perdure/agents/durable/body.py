@@ -5,11 +5,12 @@ A body turns what a caller says into data that travels with the run, and carries
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from perdure.agents.chunks import Chunk
 from perdure.agents.journal import Delegation, Journal
 from perdure.agents.options import Callbacks, Closures
 from perdure.agents.storage import AgentStorage
@@ -74,6 +75,10 @@ class Body(Protocol):
 
     async def delegate(self, journal: Journal, delegation: Delegation) -> Json:
         """Lets a sub-agent carry out a task of a run; its result."""
+        ...
+
+    async def keep_partial(self, data: dict[str, Json], said: Sequence[Chunk], storage: AgentStorage, now: int) -> None:
+        """Keeps what a run that was aborted has come to in its thread; `said` is all that it has said."""
         ...
 
     def edits_args(self, tool_name: str) -> bool:

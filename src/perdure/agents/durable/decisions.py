@@ -7,17 +7,23 @@ version that it began with.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from perdure.agents.durable.body import Body
+from perdure.agents.durable.children import is_child
 from perdure.agents.durable.engines import Engine
 from perdure.agents.errors import ConflictError, GoneError, InvalidOptionError, RunNotFoundError
-from perdure.agents.journal import call_of, shown_ids
+from perdure.agents.journal import INSIDE, call_of, shown_ids
 from perdure.agents.schemas import Shape, ShapeError
 from perdure.agents.storage import AgentRun, Approval
 from perdure.engine.agents.approvals import ApprovalDecision
 from perdure.model.json import Json, decode
+
+_LOOK: Final = 0.05
+_LOOKS: Final = 100
+"""How often, and after how many seconds each, a question is looked for that is asked at the top in a moment."""
 
 
 class Given(msgspec.Struct):
@@ -56,6 +62,34 @@ async def decide(
     if not left.total:
         await engine.storage.set_run_status(run.run_id, "running")
     return decided
+
+
+async def asked_above(
+    engine: Engine, run: AgentRun, answers: Mapping[str | None, Given | Resumed]
+) -> tuple[AgentRun, dict[str | None, Given | Resumed]]:
+    """The run at the top of a sub-agent's run, and the answers as they are given there.
+
+    What a child asks, the run at the top asks a moment later. Raises `RunNotFoundError`.
+    """
+    prefix, top = "", run
+    while is_child(top):
+        prefix = f"{top.detail['toolCallId']}{INSIDE}{prefix}"
+        above = await engine.storage.run(top.parent_run_id or "")
+        if above is None:
+            raise RunNotFoundError(f"there is no run {top.parent_run_id!r}, of which {top.run_id!r} is a part")
+        top = above
+    if not prefix:
+        return run, dict(answers)
+    own = await engine.storage.approvals(run_ids=[run.run_id], per_page=None)
+    given = {(await _question(engine, run, call, None)).tool_call_id: answer for call, answer in answers.items()}
+    pending = {prefix + row.tool_call_id for row in own.items if row.status == "pending" and row.tool_call_id in given}
+    with engine.storage.watch(f"run:{top.run_id}") as watch:
+        for _ in range(_LOOKS):
+            page = await engine.storage.approvals(run_ids=[top.run_id], per_page=None)
+            if pending <= {row.tool_call_id for row in page.items}:
+                break
+            await watch.changed(_LOOK)
+    return top, {prefix + place: answer for place, answer in given.items()}
 
 
 async def _read(

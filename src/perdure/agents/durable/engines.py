@@ -23,7 +23,7 @@ from perdure.engine.agents import beginning, compaction
 from perdure.engine.agents.approvals import ApprovalDecision, decide_and_tell
 from perdure.engine.turn import Decision, Turn
 from perdure.model.errors import NotFoundError, PerdureError, RefusedError
-from perdure.model.event import FUNCTION_INVOKED, StoredEvent, parse_event
+from perdure.model.event import FUNCTION_INVOKED, Event, StoredEvent, parse_event
 from perdure.model.json import Json
 from perdure.model.records import JobState, RunStatus
 from perdure.model.streams import StreamEvent
@@ -100,6 +100,10 @@ class Engine(Protocol):
 
     async def cancel(self, run_id: str) -> None:
         """Cancels a run; one that has ended stays as it is. Raises `NotFoundError`."""
+        ...
+
+    async def given(self, run_id: str) -> Json:
+        """The data of the event with which a run began. Raises `NotFoundError`."""
         ...
 
     async def compact(self, run_id: str) -> int:
@@ -210,6 +214,16 @@ class LocalEngine:
 
     async def cancel(self, run_id: str) -> None:
         await self.node.cancel(run_id)
+
+    async def given(self, run_id: str) -> Json:
+        def event() -> Decision[Event | None]:
+            run = yield from reads.run_by_id(run_id)
+            return None if run is None else (yield from reads.run_events(run))[0]
+
+        found = await self.node.view(event)
+        if found is None:
+            raise NotFoundError(f"there is no run {run_id}")
+        return found.data
 
     async def compact(self, run_id: str) -> int:
         # Made where it holds up nobody: what is over does not change.

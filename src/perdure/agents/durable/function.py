@@ -6,7 +6,6 @@ runs the app goes on with any run.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -15,12 +14,14 @@ import msgspec
 
 from perdure.agents.durable.accelerators import Accelerators
 from perdure.agents.durable.body import Body
-from perdure.agents.durable.children import STATUSES, KeptChildren
+from perdure.agents.durable.children import STATUSES, ChildFunction
+from perdure.agents.durable.compacting import Compacting
 from perdure.agents.durable.earlier import EarlierRuns
 from perdure.agents.durable.engines import Engine
 from perdure.agents.durable.journal import DurableJournal, Identity
 from perdure.agents.durable.naming import slug_of, trigger_of
 from perdure.agents.durable.tasks import TaskFunction
+from perdure.agents.durable.variants import body_of
 from perdure.agents.options import Closures
 from perdure.agents.storage import AgentRun, AgentStorage
 from perdure.engine.agents.records import AgentRunStatus
@@ -35,7 +36,6 @@ _log = logging.getLogger("perdure.agents")
 
 _TURNS: Final = Concurrency(1, key="event.data.queue", hold="active")
 """Runs of one thread take turns; one that rests, as for a person's decision, lets the next one on."""
-_PAUSE: Final = 0.1
 
 
 class RunData(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -57,7 +57,8 @@ class RunFunction:
     """Registers the function of an agent with an app. `function` is the function.
 
     `engine` gives the engine that runs the app; `keep_for` is how long (ms) a run that is over is remembered; `tasks`
-    carries out the background tasks of its runs, and `on_over` is told of runs of threads once they are over.
+    carries out the background tasks of its runs, `children` their sub-agents, and `on_over` is told of runs of threads
+    once they are over.
     """
 
     def __init__(
@@ -68,20 +69,22 @@ class RunFunction:
         *,
         accelerators: Accelerators,
         keep_for: int | None,
-        compact_after: float | None,
+        compacting: Compacting,
         options: FunctionOptions,
         on_over: Callable[[str], Awaitable[None]],
         tasks: TaskFunction | None = None,
+        children: ChildFunction | None = None,
     ) -> None:
         self.closures: dict[str, Closures] = {}
         """What was given to runs by callers in this process, and only they know."""
-        self._compacting: set[asyncio.Task[None]] = set()
+        self._app = app
         self._body = body
         self._tasks = tasks
+        self._children = children
         self._engine = engine
         self._accelerators = accelerators
         self._keep_for = keep_for
-        self._compact_after = compact_after
+        self._compacting = compacting
         self._on_over = on_over
         self.function = app.function(slug_of(body.id), **_with_defaults(body, options))(self._handle)
 
@@ -90,32 +93,33 @@ class RunFunction:
             data = msgspec.convert(ctx.event.data, RunData)
         except msgspec.ValidationError as error:
             raise NonRetriableError(f"the event of a run of agent {self._body.id!r}: {error}") from error
-        if data.version != self._body.version:
+        engine = self._engine()
+        body = body_of(self._app, await _made_known(engine.storage, data, ctx.run_id), self._body)
+        if data.version != body.version:
             # As for every function, new code goes on with runs of older code; questions are asked who may answer.
             ctx.logger.info("run %s began with version %s of its agent", data.run_id, data.version)
-        engine = self._engine()
-        await _make_known(engine.storage, data, ctx.run_id)
         try:
-            result = await self._carry_out(data, ctx.run_id, engine)
+            result = await self._carry_out(body, data, ctx.run_id, engine)
         except Exception as error:
             if isinstance(error, NonRetriableError) or ctx.attempt + 1 >= ctx.max_attempts:
                 await self._over(engine, data, "failed", "error")
             raise
         reason = result.get("finishReason", "other")
         await self._over(engine, data, STATUSES.get(reason, "finished"), reason)
-        self._compact_later(engine, ctx.run_id)
+        self._compacting.later(engine, ctx.run_id)
         return result
 
-    async def _carry_out(self, data: RunData, engine_run_id: str, engine: Engine) -> dict[str, Json]:
+    async def _carry_out(self, body: Body, data: RunData, engine_run_id: str, engine: Engine) -> dict[str, Json]:
         whose = Identity(data.run_id, engine_run_id, data.agent_id, data.version, data.thread_id, data.resource_id)
         closures = self.closures.get(data.run_id) or Closures()
-        journal = DurableJournal(whose, engine, self._accelerators, self._body.delegate)
+        journal = DurableJournal(whose, engine, self._accelerators, body.delegate)
         if data.thread_id is not None:
-            journal.earlier = EarlierRuns(engine, self._body, data.run_id, data.thread_id, data.resource_id)
-        journal.children = KeptChildren(engine, engine_run_id, self._keep_for)
+            journal.earlier = EarlierRuns(engine, body, data.run_id, data.thread_id, data.resource_id)
+        if self._children is not None:
+            journal.children = self._children.of_run(body, data.agent_id, data.run_id, engine_run_id, engine)
         if self._tasks is not None:
             journal.tasks = self._tasks.of_run(journal, engine)
-        return await self._body.run(journal, data.input, engine.storage, closures)
+        return await body.run(journal, data.input, engine.storage, closures)
 
     async def _over(self, engine: Engine, data: RunData, status: AgentRunStatus, reason: str) -> None:
         self.closures.pop(data.run_id, None)
@@ -128,30 +132,8 @@ class RunFunction:
             # The run is over and stays so; what is left is seen to by whoever looks next (`Signals.pass_on_all`).
             _log.warning("run %s: the signals that it did not take in wait: %s", data.run_id, error)
 
-    def _compact_later(self, engine: Engine, engine_run_id: str) -> None:
-        """Some time after the end, when whoever read along has read it. One that is forgotten costs room, no more."""
-        if self._compact_after is None:
-            return
-        loop = asyncio.get_running_loop()
 
-        async def compact() -> None:
-            try:
-                while not (await engine.standing(engine_run_id)).status.final:
-                    await asyncio.sleep(_PAUSE)
-                await engine.compact(engine_run_id)
-            except PerdureError as error:
-                # The engine may have closed meanwhile, and the run may be gone.
-                _log.info("the log of run %s stays as it is: %s", engine_run_id, error)
-
-        def begin() -> None:
-            task = loop.create_task(compact())
-            self._compacting.add(task)
-            task.add_done_callback(self._compacting.discard)
-
-        loop.call_later(self._compact_after, begin)
-
-
-async def _make_known(storage: AgentStorage, data: RunData, engine_run_id: str) -> None:
+async def _made_known(storage: AgentStorage, data: RunData, engine_run_id: str) -> AgentRun:
     """A run that nobody here has begun, by an event from elsewhere say, is put down as it would have been."""
     run = await storage.run(data.run_id)
     if run is None:
@@ -161,6 +143,7 @@ async def _make_known(storage: AgentStorage, data: RunData, engine_run_id: str) 
         run = await storage.bind_run(data.run_id, engine_run_id)
     if run.engine_run_id != engine_run_id:
         raise NonRetriableError(f"run {data.run_id} is carried out by {run.engine_run_id} already")
+    return run
 
 
 def _with_defaults(body: Body, options: FunctionOptions) -> FunctionOptions:

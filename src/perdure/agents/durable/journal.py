@@ -18,10 +18,9 @@ from perdure.agents.background.port import BackgroundTasks
 from perdure.agents.chunks import Chunk
 from perdure.agents.durable.accelerators import Accelerators
 from perdure.agents.durable.engines import Engine
-from perdure.agents.journal import Decision, Delegation, Journal, Question, StepScope
+from perdure.agents.journal import ChildRuns, Decision, Delegation, Journal, Question, StepScope
 from perdure.agents.ports import Earlier
 from perdure.agents.storage import Approval
-from perdure.agents.subagents import ChildRuns
 from perdure.engine.agents.approvals import DECIDED_EVENT, REQUESTED_EVENT
 from perdure.model.errors import PerdureError
 from perdure.model.ids import step_hash
@@ -68,7 +67,7 @@ class DurableJournal:
         self.earlier: Earlier | None = None
         """The earlier runs of its thread."""
         self.children: ChildRuns | None = None
-        """Who keeps the child runs of this one."""
+        """Who carries out its sub-agents."""
 
     def now(self) -> int:
         return self._engine.now()
@@ -106,7 +105,7 @@ class DurableJournal:
         if found is not None and found[0].full:
             await found[0].drained()
 
-    async def ask(self, question: Question, announce: Callable[[], Chunk]) -> Decision | None:
+    async def ask(self, question: Question, announce: Callable[[], Awaitable[Chunk]]) -> Decision | None:
         place = question.place
         waiting = asyncio.ensure_future(
             step.wait_for_event(
@@ -127,7 +126,7 @@ class DurableJournal:
         late = await step.run(f"expire:{place}", self._expire, place)
         return None if late is None else msgspec.convert(late, Decision)
 
-    async def _put(self, question: Question, place: str, announce: Callable[[], Chunk]) -> None:
+    async def _put(self, question: Question, place: str, announce: Callable[[], Awaitable[Chunk]]) -> None:
         await self.until_it_waits(f"approve:{place}")
         whose, storage, now = self._whose, self._engine.storage, self.now()
         await storage.put_approval(
@@ -154,7 +153,7 @@ class DurableJournal:
             {"name": REQUESTED_EVENT, "id": f"{REQUESTED_EVENT}:{whose.run_id}:{place}", "data": {**told, **what}}
         )
         await storage.set_run_status(whose.run_id, "suspended")
-        self.push(announce())
+        self.push(await announce())
 
     async def until_it_waits(self, wait: str) -> None:
         """Inside a step: until the engine knows that the run waits in the step `wait`."""
@@ -181,6 +180,8 @@ class DurableJournal:
         return await step.invoke(id, function, data=data)
 
     async def delegate(self, delegation: Delegation) -> Json:
+        if self.children is not None:
+            return await self.children.carry_out(self, delegation)
         return await self._delegate(self, delegation)
 
 

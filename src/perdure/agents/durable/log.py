@@ -51,6 +51,8 @@ class Turn:
     def __init__(self) -> None:
         self._calls: dict[str, str] = {}
         self._staged: dict[str, list[Chunk]] = {}
+        self.announced: set[str] = set()
+        """The hashes of the arguments about which the run itself has asked."""
 
     @property
     def asked(self) -> frozenset[str]:
@@ -67,6 +69,8 @@ class Turn:
         """Takes a chunk into account: at once, or once its step is recorded."""
         if said.type not in _COUNTED and _inside(said) is None:
             return
+        if said.type in _ASKED:
+            self.announced.add(str(said.payload.get("argsHash")))
         if said.step is None:
             self._apply(said, "")
         else:

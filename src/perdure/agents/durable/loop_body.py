@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import msgspec
 
+from perdure.agents.aborting import keep_partial
+from perdure.agents.chunks import Chunk
 from perdure.agents.declared import DeclaredAgent
 from perdure.agents.driving import drive
 from perdure.agents.durable.body import Request
@@ -80,6 +82,9 @@ class LoopBody:
 
     async def delegate(self, journal: Journal, delegation: Delegation) -> Json:
         return await nested(journal, delegation, self._bound)
+
+    async def keep_partial(self, data: dict[str, Json], said: Sequence[Chunk], storage: AgentStorage, now: int) -> None:
+        await keep_partial(self.bound_to(storage), RunInput.from_json(data), said, now)
 
     def edits_args(self, tool_name: str) -> bool:
         found = self.wrapped.tools_named(tool_name)

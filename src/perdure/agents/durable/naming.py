@@ -9,6 +9,10 @@ from perdure.model.errors import ConfigError
 
 TASKS: Final = "tasks"
 """The owner of the runs that carry out background tasks; no agent may have this id beside them."""
+SUB_AGENTS: Final = "sub-agents"
+"""The owner of the runs that carry out sub-agents; no agent may have this id beside them."""
+STORED: Final = "stored-agents"
+"""Whose function carries out the agents that are data; no agent may have this id beside them."""
 _OTHER: Final = re.compile(r"[^A-Za-z0-9]+")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final, Protocol
 
 from perdure.agents.chunks import Chunk
@@ -14,7 +14,6 @@ from perdure.agents.durable.run import Prepared
 from perdure.agents.errors import RunNotFoundError
 from perdure.agents.signals.signal import parse_signal, signal_message
 from perdure.agents.storage import AgentRun
-from perdure.model.ids import UlidFactory
 from perdure.model.json import Json
 
 _PATIENCE: Final = 60.0
@@ -40,7 +39,7 @@ class Runs(Protocol):
 class AgentRuns:
     """The runs of some durable agents; all on one engine. Fills `perdure.agents.signals.RunPort`."""
 
-    def __init__(self, *agents: Runs, ids: UlidFactory) -> None:
+    def __init__(self, *agents: Runs, ids: Callable[[], str]) -> None:
         self._agents = {agent.id: agent for agent in agents}
         self._ids = ids
 

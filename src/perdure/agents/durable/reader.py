@@ -15,7 +15,7 @@ from typing import Final
 from perdure.agents.chunks import AGENT, Chunk, chunk
 from perdure.agents.durable.engines import Engine, LogReader
 from perdure.agents.durable.log import LogView, View
-from perdure.agents.journal import path_of, shown_ids
+from perdure.agents.journal import INSIDE, path_of, shown_ids
 from perdure.agents.storage import Approval
 from perdure.model.errors import PerdureError, error_info
 from perdure.model.json import Json, decode
@@ -115,7 +115,9 @@ class ChunkReader:
             told += await self._ending(self._log.response.offset)
         elif self._log.turn.suspended:
             pending = await self._questions()
-            if {path_of(row.tool_call_id) for row in pending} >= self._log.turn.asked:
+            # What a sub-agent asks, its parent asks a moment later.
+            untold = {row.args_hash for row in pending if INSIDE in row.tool_call_id} - self._log.turn.announced
+            if not untold and {path_of(row.tool_call_id) for row in pending} >= self._log.turn.asked:
                 told += self._suspended(pending)
         return told
 
@@ -160,6 +162,13 @@ async def history(engine: Engine, run_id: str, engine_run_id: str, until: int) -
             if events[-1].offset >= until:
                 break
     return said
+
+
+async def everything(engine: Engine, run_id: str, engine_run_id: str) -> list[Chunk]:
+    """All that a run that is over has said, what was taken back included."""
+    reader = ChunkReader(engine, run_id, engine_run_id, view="live", keep_open=True)
+    async with aclosing(reader) as chunks:
+        return [said async for said in chunks]
 
 
 class _Batches:

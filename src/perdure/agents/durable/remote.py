@@ -23,13 +23,13 @@ from urllib.parse import quote
 import aiohttp
 
 from perdure.agents.durable.engines import LogReader, Standing
-from perdure.agents.durable.naming import trigger_of
 from perdure.agents.errors import ConflictError
 from perdure.agents.storage import AgentRun, AgentStorage, Approval
 from perdure.client.client import Client
 from perdure.client.errors import ApiError, ServerUnreachableError, reason_of
 from perdure.client.sse import SseParser
 from perdure.engine.agents.approvals import ApprovalDecision, approval_by_id, decided_event
+from perdure.model.config import EventTrigger
 from perdure.model.errors import NotFoundError, PerdureError
 from perdure.model.ids import UlidFactory
 from perdure.model.json import Json, encode
@@ -110,7 +110,7 @@ class RemoteEngine:
         known, created = await self.storage.put_run(run)
         if known.engine_run_id is not None:
             return known, created
-        event = {"name": trigger_of(run.agent_id), "id": f"agent:{run.agent_id}:{run.run_id}", "data": data}
+        event = {"name": _trigger_of(function), "id": f"agent:{run.agent_id}:{run.run_id}", "data": data}
         sent = await self._client.send(event)
         for pause in _PAUSES:
             await asyncio.sleep(pause)
@@ -190,9 +190,27 @@ class RemoteEngine:
     async def cancel(self, run_id: str) -> None:
         await self._client.cancel(run_id)
 
+    async def given(self, run_id: str) -> Json:
+        try:
+            run = (await self._client.call("GET", f"/v1/runs/{quote(run_id, safe='')}"))["data"]
+            found = await self._client.call("GET", f"/v1/events/{quote(run['event_id'], safe='')}")
+        except ApiError as error:
+            if error.status == 404:
+                raise NotFoundError(f"there is no run {run_id}, or its event is gone") from error
+            raise
+        return found["data"]["data"]
+
     async def compact(self, run_id: str) -> int:
         """The log is the server's."""
         return 0
+
+
+def _trigger_of(function: Function[Json]) -> str:
+    """The name of the event that begins runs of a function. Raises `PerdureError`."""
+    for trigger in function.config.triggers:
+        if isinstance(trigger, EventTrigger):
+            return trigger.event
+    raise PerdureError(f"function {function.id} has no event that begins its runs")
 
 
 class _SseReader:

@@ -22,11 +22,14 @@ from perdure.agents.chunks import Chunk
 from perdure.agents.declared import DeclaredAgent
 from perdure.agents.dispatch.keeping import keep
 from perdure.agents.durable.accelerators import Accelerators
+from perdure.agents.durable.body import Body
+from perdure.agents.durable.children import children_of_app
 from perdure.agents.durable.engines import Engine
 from perdure.agents.durable.journal import DurableJournal, Identity
 from perdure.agents.durable.loop_body import LoopBody
-from perdure.agents.durable.naming import TASKS, slug_of, trigger_of
+from perdure.agents.durable.naming import STORED, TASKS, slug_of, trigger_of
 from perdure.agents.durable.reader import history
+from perdure.agents.durable.variants import body_of
 from perdure.agents.storage import AgentRun, AgentStorage, Task
 from perdure.agents.tasks.executing import execute
 from perdure.engine.agents.records import SETTLED, TaskStatus
@@ -117,7 +120,7 @@ class EngineBook:
 class _Served(msgspec.Struct):
     """An agent whose tasks are carried out."""
 
-    body: LoopBody
+    body: Body
     engine: Callable[[], Engine]
     keep_for: int | None
 
@@ -126,7 +129,7 @@ class TaskFunction:
     """Registers the function that carries out the background tasks of an app's agents."""
 
     def __init__(self, app: App) -> None:
-        self._app_id = app.id
+        self._app = app
         self._served: dict[str, _Served] = {}
         self.function = app.function(
             slug_of(TASKS),
@@ -139,20 +142,24 @@ class TaskFunction:
             on_failure=self._failed,
         )(self._handle)
 
-    def serve(self, body: LoopBody, engine: Callable[[], Engine], keep_for: int | None) -> None:
+    def serve(self, body: Body, engine: Callable[[], Engine], keep_for: int | None) -> None:
         """Carries out the tasks of an agent too."""
         self._served[body.id] = _Served(body, engine, keep_for)
 
     def of_run(self, journal: DurableJournal, engine: Engine) -> DurableTasks:
         """The tasks of a run."""
-        return DurableTasks(journal, engine, self._app_id, self.function)
+        return DurableTasks(journal, engine, self._app.id, self.function)
 
     async def _handle(self, ctx: Context) -> dict[str, Json]:
         work, served = self._work(ctx.event.data)
-        engine, body = served.engine(), served.body
+        engine = served.engine()
         await _admit(engine.storage, work, ctx.run_id)
+        body = await self._body_of(work, served, engine)
         whose = Identity(work.task_id, ctx.run_id, TASKS, "1")
         journal = DurableJournal(whose, engine, Accelerators(None, None), body.delegate)
+        if body.wrapped.agents:
+            children = children_of_app(self._app)
+            journal.children = children.of_run(body, work.agent_id, work.input["runId"], ctx.run_id, engine)
         done = await execute(work, body.bound_to(engine.storage), journal, EngineBook(engine))
         await _over(engine, work, done["status"] == "completed", served.keep_for)
         return done
@@ -170,15 +177,24 @@ class TaskFunction:
             return
         told = {"name": error.get("name") or "Error", "message": error.get("message") or "the task failed"}
         task = await EngineBook(engine).note(work.task_id, "failed", error=told)
-        await keep(served.body.bound_to(engine.storage), task, work.message_id)
+        body = await self._body_of(work, served, engine)
+        await keep(body.bound_to(engine.storage), task, work.message_id)
         await _over(engine, work, False, served.keep_for)
+
+    async def _body_of(self, work: Work, served: _Served, engine: Engine) -> LoopBody:
+        """The body of the run that began the task."""
+        run = await engine.storage.run(work.input["runId"])
+        body = served.body if run is None else body_of(self._app, run, served.body)
+        if not isinstance(body, LoopBody):
+            raise NonRetriableError(f"the run of the background task {work.task_id!r} is not known any more")
+        return body
 
     def _work(self, data: Json) -> tuple[Work, _Served]:
         try:
             work = msgspec.convert(data, Work)
         except msgspec.ValidationError as error:
             raise NonRetriableError(f"the event of a background task: {error}") from error
-        served = self._served.get(work.agent_id)
+        served = self._served.get(work.agent_id) or self._served.get(STORED)
         if served is None:
             raise NonRetriableError(f"no agent {work.agent_id!r} of this app has background tasks")
         return work, served

@@ -18,6 +18,7 @@ from typing import Final
 from perdure.agents.chunks import Chunk
 from perdure.agents.models.call import Answer, Call, Model, Prompt
 from perdure.agents.models.failure import ModelCallError, ModelRejectedError, ModelUnavailableError
+from perdure.model.errors import NonRetriableError
 
 FIRST_DELAY: Final = 1.0
 """The pause after the first failure, in seconds; it doubles with each further one."""
@@ -81,6 +82,9 @@ class Models:
                 position += 1
             except ModelCallError as error:
                 raise self._later(error, entry, tries) from None
+            except NonRetriableError:
+                # Not of the model: a processor of what it says has stopped the run.
+                raise
             except Exception as error:
                 raise self._later(error, entry, tries) from error
 

@@ -20,6 +20,7 @@ import msgspec
 
 from perdure.agents.calls import ToolTurn
 from perdure.agents.chunks import NETWORK, Chunk, chunk
+from perdure.agents.ending import judge
 from perdure.agents.gates import needs_approval
 from perdure.agents.inputs import message_to_json
 from perdure.agents.journal import StepScope
@@ -88,6 +89,7 @@ class _Network:
 
     async def carry_out(self) -> RunResult:
         done = _Done(0, _NOTHING)
+        scores: list[dict[str, Json]] = []
         for number in range(self._limit):
             routed = await self._step(f"route:{number}", partial(self._route, number, done))
             if "error" in routed:
@@ -100,6 +102,7 @@ class _Network:
             if "error" in checked:
                 return self._failed(checked)
             done.verdict = msgspec.convert(checked["verdict"], Verdict)
+            scores = checked.get("scores", [])
             self._messages.append(self._as_message(done))
             if done.verdict.is_complete:
                 break
@@ -108,9 +111,11 @@ class _Network:
             recorded = await self._step("object", partial(self._object, done))
             if "error" in recorded:
                 return self._failed(recorded)
-            found = recorded["object"]
+            found, scores = recorded["object"], recorded.get("scores", [])
         reason = "stop" if done.verdict.is_complete else "max-steps"
-        return self._result(reason, _text(done.answer), found=found)
+        result = self._result(reason, _text(done.answer), found=found)
+        result.scores = scores
+        return result
 
     async def _route(self, number: int, before: _Done, scope: StepScope) -> Json:
         """Asks who goes on."""
@@ -142,7 +147,7 @@ class _Network:
         self._run.state.add(turn)
         inner = copy.copy(self._run)
         inner.journal = NetworkJournal(self._journal, self._run.agent, done.choice, self._tell.execution(done.call_id))
-        await ToolTurn(inner, turn).carry_out()
+        await ToolTurn(inner, turn, keeps=False).carry_out()
         outcome = self._run.state.outcomes[done.call_id]
         self._count(outcome)
         return _result_of(done.choice, outcome)
@@ -162,9 +167,10 @@ class _Network:
         judged = _Done(number, done.choice, done.result, verdict)
         ending = last or verdict.is_complete
         await self._save(judged, ending=ending)
+        recorded: dict[str, Json] = {"verdict": msgspec.to_builtins(verdict)}
         if ending and self._run.options.structured_output is None:
-            self._say_finish(judged)
-        return {"verdict": msgspec.to_builtins(verdict)}
+            recorded |= await self._end(judged)
+        return recorded
 
     async def _object(self, done: _Done, scope: StepScope) -> Json:
         """Makes an object of the result."""
@@ -179,8 +185,14 @@ class _Network:
         answer = await self._ask(object_prompt(wanted.schema, self._task, _text(done.answer)), scope, take)
         found = read_object(answer.text, wanted)
         self._tell.say("network-object-result", object=found)
+        return {"object": found, **await self._end(done, found)}
+
+    async def _end(self, done: _Done, found: Json = None) -> dict[str, Json]:
+        """The last of a run: what its scorers say, and its end."""
+        earlier = [message for message in self._messages if message.id != self._as_message(done).id]
+        recorded = await judge(self._run, [*earlier, self._as_message(done)], _text(done.answer), found)
         self._say_finish(done, found)
-        return {"object": found}
+        return recorded
 
     def _say_finish(self, done: _Done, found: Json = None) -> None:
         self._tell.finish(done.number, done.choice, done.verdict, done.answer, self._usage, found)

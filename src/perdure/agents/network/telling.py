@@ -12,13 +12,12 @@ from typing import Final
 
 from perdure.agents.chunks import NETWORK, Chunk
 from perdure.agents.declared import DeclaredAgent
-from perdure.agents.journal import Decision, Delegation, Journal, Question, StepScope
+from perdure.agents.journal import Decision, Delegation, Journal, Question
 from perdure.agents.messages import ToolInvocation, Usage
 from perdure.agents.network.routing import Choice, Verdict
-from perdure.agents.questions import Lanes, lanes_of
-from perdure.agents.subagents import ChildRuns, children_of, nested
+from perdure.agents.subagents import delegated
+from perdure.agents.within import WithinJournal
 from perdure.model.json import Json
-from perdure.sdk.function import Function
 
 FINISH: Final = "network-execution-event-finish"
 
@@ -175,58 +174,28 @@ class Teller:
         return f"{self._journal.run_id}.route{number}"
 
 
-class NetworkJournal:
+class NetworkJournal(WithinJournal):
     """The journal of a network's run while it carries out one choice."""
 
-    def __init__(self, journal: Journal, agent: DeclaredAgent, choice: Choice, execution_id: str) -> None:
-        self._journal = journal
+    def __init__(self, outer: Journal, agent: DeclaredAgent, choice: Choice, execution_id: str) -> None:
+        super().__init__(outer)
         self._agent = agent
         self._choice = choice
         self._execution_id = execution_id
 
-    @property
-    def run_id(self) -> str:
-        return self._journal.run_id
-
-    @property
-    def lanes(self) -> Lanes | None:
-        return lanes_of(self._journal)
-
-    @property
-    def children(self) -> ChildRuns | None:
-        return children_of(self._journal)
-
-    def now(self) -> int:
-        return self._journal.now()
-
-    def step(
-        self,
-        id: str,
-        call: Callable[[StepScope], Awaitable[Json]],
-        *,
-        retries: int | None = None,
-        timeout: int | None = None,
-        once: bool = False,
-    ) -> Awaitable[Json]:
-        return self._journal.step(id, call, retries=retries, timeout=timeout, once=once)
-
     def push(self, said: Chunk) -> None:
-        if said.type in _UNSAID:
-            return
-        self._journal.push(self._translated(said))
+        if said.type not in _UNSAID:
+            self.outer.push(self._translated(said))
 
-    async def drained(self) -> None:
-        await self._journal.drained()
+    async def ask(self, question: Question, announce: Callable[[], Awaitable[Chunk]]) -> Decision | None:
+        async def translated() -> Chunk:
+            return self._translated(await announce())
 
-    async def ask(self, question: Question, announce: Callable[[], Chunk]) -> Decision | None:
-        return await self._journal.ask(question, lambda: self._translated(announce()))
-
-    async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:
-        return await self._journal.invoke(id, function, data)
+        return await self.outer.ask(question, translated)
 
     async def delegate(self, delegation: Delegation) -> Json:
         # Not by the journal inside: what the sub-agent says has to come through here.
-        return await nested(self, delegation, self._agent)
+        return await delegated(self, delegation, self._agent)
 
     def _translated(self, said: Chunk) -> Chunk:
         kind, payload = self._choice.primitive_type, said.payload

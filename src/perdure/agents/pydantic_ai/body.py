@@ -25,6 +25,7 @@ from pydantic_ai.usage import UsageLimits
 from pydantic_core import to_jsonable_python
 
 from perdure.agents import said
+from perdure.agents.aborting import partial_messages
 from perdure.agents.chunks import Chunk, chunk
 from perdure.agents.declared import DEFAULT_VERSION
 from perdure.agents.durable.body import Request
@@ -39,8 +40,9 @@ from perdure.agents.prompt import DENIED, model_messages
 from perdure.agents.pydantic_ai.driving import Driving, driving
 from perdure.agents.pydantic_ai.durability import PerdureDurability
 from perdure.agents.pydantic_ai.remembering import Thread, said_in
+from perdure.agents.responding import args_hash
 from perdure.agents.splitting import split_options
-from perdure.agents.state import RunInput, RunResult, args_hash
+from perdure.agents.state import RunInput, RunResult
 from perdure.agents.storage import AgentStorage
 from perdure.model.errors import ConfigError, StepError
 from perdure.model.json import Json, encode
@@ -124,6 +126,13 @@ class PydanticBody:
         """Agents of pydantic-ai have their sub-agents in their tools. Raises `ConfigError`."""
         raise ConfigError(f"agent {self.id!r}", [f"{delegation.key}: it has no sub-agents of this kind"])
 
+    async def keep_partial(self, data: dict[str, Json], said: Sequence[Chunk], storage: AgentStorage, now: int) -> None:
+        """See `Body`."""
+        request = msgspec.convert(data, RunInput)
+        memory = self._memory.use(storage)
+        thread = Thread(memory, memory.scope(request.options.memory))
+        await thread.save([*request.read(), *partial_messages(request, said, now)])
+
     def edits_args(self, tool_name: str) -> bool:
         """See `Body`."""
         return tool_name in self._editable
@@ -173,6 +182,8 @@ class _Run:
         self._history: list[ModelMessage] = []
         self._journal = journal
         self._request = request
+        self._begins = [0]
+        """The turns with which messages begin: all turns go into one, until somebody has answered a question."""
         self._driving = Driving(journal)
         self._driving.said_before = self._said_before
 
@@ -185,7 +196,9 @@ class _Run:
             output = await self._answer(None, round)
             while isinstance(output, DeferredToolRequests):
                 round += 1
-                output = await self._answer(await self._settle(output), round)
+                results = await self._settle(output)
+                self._begins.append(len(self._answers))
+                output = await self._answer(results, round)
             return await self._finish(output)
         except (StepError, AgentRunError, UserError) as error:
             return await self._fail(error)
@@ -207,7 +220,7 @@ class _Run:
         return self._driving.answers
 
     def _message_id(self, turn: int) -> str:
-        return f"{self._run_id}-m{turn}"
+        return f"{self._run_id}-m{max(first for first in self._begins if first <= turn)}"
 
     def _said_before(self, turn: int) -> list[Chunk]:
         head = [said.start(self._run_id, self._body.id, self._message_id(0))] if turn == 0 else self._turn_over(True)
@@ -267,7 +280,7 @@ class _Run:
         )
         return await self._journal.ask(question, partial(self._announcement, question))
 
-    def _announcement(self, question: Question) -> Chunk:
+    async def _announcement(self, question: Question) -> Chunk:
         told = {"toolCallId": question.tool_call_id, "toolName": question.tool_name, "args": question.args}
         if question.kind == "approval":
             return chunk("tool-call-approval", self._run_id, **told, resumeSchema=said.APPROVAL_SCHEMA)

@@ -19,6 +19,7 @@ from perdure.agents.memory import Memory, MemoryScope
 from perdure.agents.messages import Message, Part, ToolInvocation, ToolPart
 from perdure.agents.models.events import metadata_of
 from perdure.agents.models.speaking import parsed
+from perdure.agents.responding import joined
 from perdure.model.errors import NonRetriableError, StepError
 from perdure.model.json import Json
 
@@ -59,16 +60,22 @@ class Thread:
 
 
 def said_in(history: Sequence[ModelMessage], run_id: str, message_id: Callable[[int], str]) -> list[Message]:
-    """What the agent said in the run with this id, as messages: one for each answer, its calls with their results."""
+    """What the agent said in the run with this id, as messages: its answers, their calls with their results."""
     results = {
         part.tool_call_id: part for message in history for part in message.parts if isinstance(part, ToolReturnPart)
     }
+    said = [
+        message
+        for message in history
+        if isinstance(message, ModelResponse) and (message.run_id or "").rpartition(".")[0] == run_id
+    ]
     found: list[Message] = []
-    for message in history:
-        if isinstance(message, ModelResponse) and (message.run_id or "").rpartition(".")[0] == run_id:
-            parts = [made for part in message.parts if (made := _part(part, results)) is not None]
-            at = int(message.timestamp.timestamp() * 1000)
-            found.append(Message(message_id(len(found)), "assistant", parts, at))
+    for turn, message in enumerate(said):
+        parts = [made for part in message.parts if (made := _part(part, results)) is not None]
+        noted: dict[str, Json] = {"modelId": message.model_name, "provider": message.provider_name}
+        at = int(message.timestamp.timestamp() * 1000)
+        made_of = Message(message_id(turn), "assistant", parts, at, metadata=noted)
+        joined(found, made_of, f"{message.provider_name}/{message.model_name}")
     return found
 
 

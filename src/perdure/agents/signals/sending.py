@@ -232,6 +232,9 @@ class Signals:
         self, run: AgentRun, signal: Signal, branch: _Branch, thread_id: str | None, resource_id: str | None
     ) -> Accepted | None:
         """None where the run took no more signals when this one came."""
+        if run.run_id == _woken_by(signal):
+            # It is what the run has begun with.
+            return Accepted(run.run_id, signal)
         signal = signal.with_attributes(branch.attributes)
         if branch.behavior == "deliver":
             taken = await self._storage.put_signal(run.run_id, signal.id, signal.to_json())
@@ -260,7 +263,7 @@ class Signals:
         self, agent_id: str, signals: list[Signal], options: dict[str, Json], thread_id: str, resource_id: str
     ) -> str:
         # Made from the first signal's id, so that sending it again begins no second run.
-        run_id = f"signal-{signals[0].id}"
+        run_id = _woken_by(signals[0])
         known = await self._storage.run(run_id)
         if known is not None and (known.agent_id, known.thread_id) != (agent_id, thread_id):
             raise ConflictError(f"the signal id {signals[0].id!r} is taken in another thread")
@@ -278,6 +281,11 @@ class Signals:
     async def _persist(self, signal: Signal, thread_id: str, resource_id: str) -> None:
         await self._storage.ensure_thread(thread_id, resource_id)
         await self._storage.save_messages([signal_message(signal, thread_id, resource_id)])
+
+
+def _woken_by(signal: Signal) -> str:
+    """The id of the run that a signal wakes."""
+    return f"signal-{signal.id}"
 
 
 def _branch(given: Json, where: str, allowed: tuple[str, ...]) -> _Branch:

@@ -69,8 +69,10 @@ class Runs(Base):
         return None if row is None else run_of(row)
 
     async def child_runs(self, run_id: str) -> list[AgentRun]:
-        """The runs of sub-agents inside a run, in the order in which they began."""
-        return [run_of(row) for row in await self._view(lambda: runs.children(run_id))]
+        """The runs of sub-agents below a run, in the order in which they began."""
+        below = [run_of(row) for row in await self._view(lambda: runs.children(run_id))]
+        # Background tasks stand below their runs, too.
+        return [run for run in below if "toolCallId" in run.detail]
 
     async def set_run_status(
         self,

@@ -26,15 +26,16 @@ from perdure.agents.journal import Decision, Delegation, Journal, Question, Step
 from perdure.agents.messages import ToolInvocation
 from perdure.agents.options import Closures
 from perdure.agents.ports import Services
+from perdure.agents.questions import Lanes
 from perdure.agents.run import Run
 from perdure.agents.said import told_error
 from perdure.agents.state import RunInput, Turn
 from perdure.agents.storage import Task
-from perdure.agents.subagents import nested
+from perdure.agents.subagents import delegated
+from perdure.agents.within import WithinJournal
 from perdure.engine.agents.records import SETTLED, TaskStatus
 from perdure.model.errors import StepError
 from perdure.model.json import Json
-from perdure.sdk.function import Function
 
 _RETRIES: Final = 4
 _SPOKEN: Final = ("tool-output", "data-")
@@ -109,21 +110,21 @@ class _Execution:
         return {"status": task.status}
 
 
-class _TaskJournal:
+class _TaskJournal(WithinJournal):
     """The journal of a task's tool call: what the tool says becomes output of the task, its questions suspend it."""
 
-    def __init__(self, work: Work, inner: Journal, book: TaskBook, agent: DeclaredAgent) -> None:
-        self.run_id = inner.run_id
+    def __init__(self, work: Work, outer: Journal, book: TaskBook, agent: DeclaredAgent) -> None:
+        super().__init__(outer)
         self._work = work
-        self._inner = inner
         self._book = book
         self._agent = agent
         self._task = Task(
             work.task_id, work.input["runId"], work.agent_id, work.tool_name, work.tool_call_id, work.args
         )
 
-    def now(self) -> int:
-        return self._inner.now()
+    @property
+    def lanes(self) -> Lanes | None:
+        return None
 
     def step(
         self,
@@ -139,37 +140,35 @@ class _TaskJournal:
                 await self._book.note(self._work.task_id, "running", retry_count=scope.attempt)
             return await call(scope)
 
-        return self._inner.step(id, counted, retries=retries, timeout=timeout, once=once)
+        return self.outer.step(id, counted, retries=retries, timeout=timeout, once=once)
 
     def push(self, said: Chunk) -> None:
         # How the call ends is told of the task; only what the tool itself says is passed on.
         if said.type.startswith(_SPOKEN):
-            self._inner.push(told.output(self._task, said))
+            self.outer.push(told.output(self._task, said))
 
-    async def drained(self) -> None:
-        await self._inner.drained()
-
-    async def ask(self, question: Question, announce: Callable[[], Chunk]) -> Decision | None:
+    async def ask(self, question: Question, announce: Callable[[], Awaitable[Chunk]]) -> Decision | None:
         place, work = f"{question.tool_call_id}@{question.round}", self._work
 
         async def suspend(_: StepScope) -> Json:
             return (await self._book.note(work.task_id, "suspended", suspend_payload=_shown(question))).suspended_at
 
         async def resume(_: StepScope) -> Json:
-            self._inner.push(told.resumed(await self._book.note(work.task_id, "running")))
+            self.outer.push(told.resumed(await self._book.note(work.task_id, "running")))
             return None
 
-        at: int | None = await self._inner.step(f"suspend:{place}", suspend, retries=_RETRIES)
+        at: int | None = await self.outer.step(f"suspend:{place}", suspend, retries=_RETRIES)
         task = msgspec.structs.replace(self._task, suspended_at=at)
-        decision = await self._inner.ask(question, lambda: told.suspended(task, _shown(question)))
-        await self._inner.step(f"resume:{place}", resume, retries=_RETRIES)
+
+        async def tell() -> Chunk:
+            return told.suspended(task, _shown(question))
+
+        decision = await self.outer.ask(question, tell)
+        await self.outer.step(f"resume:{place}", resume, retries=_RETRIES)
         return decision
 
-    async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:
-        return await self._inner.invoke(id, function, data)
-
     async def delegate(self, delegation: Delegation) -> Json:
-        return await nested(self, delegation, self._agent)
+        return await delegated(self, delegation, self._agent)
 
 
 def _shown(question: Question) -> Json:

@@ -119,6 +119,12 @@ class LocalTasks:
         await keep(self._agent, place.task, place.work.message_id)
         return True
 
+    async def cancel_of_run(self, run_id: str) -> None:
+        """Ends the tasks of a run."""
+        for place in list(self._places.values()):
+            if place.task.run_id == run_id:
+                await self.cancel(place.task.id)
+
     def resume(self, task_id: str, data: Json) -> None:
         """Goes on with a task that is suspended. Raises `GoneError`, `ConflictError`."""
         place = self._place(task_id)

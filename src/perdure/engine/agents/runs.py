@@ -37,12 +37,9 @@ def run_by_engine(engine_run_id: str) -> Decision[AgentRunRow | None]:
 
 
 def children(run_id: str) -> Decision[list[AgentRunRow]]:
-    """The child runs of a run, which are carried out by the same run of the engine, in the order of their beginning."""
-    parent = yield from run_by_id(run_id)
-    if parent is None or parent.engine_run_id is None:
-        return []
-    rows = yield Read("agent_runs_by_engine", (parent.engine_run_id,))
-    return [row for row in (AgentRunRow(*row) for row in rows) if row.parent_run_id == run_id]
+    """The runs below a run, in the order of their beginning: those of sub-agents, and of background tasks."""
+    rows = yield Read("agent_runs_by_parent", (run_id,))
+    return [AgentRunRow(*row) for row in rows]
 
 
 def put(row: AgentRunRow) -> Decision[tuple[AgentRunRow, bool] | str]:

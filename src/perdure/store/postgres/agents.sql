@@ -172,6 +172,9 @@ SELECT :columns(agent_run) FROM perdure.agent_run WHERE run_id = $1
 SELECT :columns(agent_run) FROM perdure.agent_run WHERE engine_run_id = $1
 ORDER BY parent_run_id IS NOT NULL, created_at, run_id
 
+-- :name agent_runs_by_parent
+SELECT :columns(agent_run) FROM perdure.agent_run WHERE parent_run_id = $1 ORDER BY created_at, run_id
+
 -- :name list_agent_runs
 SELECT :columns(agent_run) FROM perdure.agent_run
 WHERE ($1::text IS NULL OR status IN (SELECT value FROM json_array_elements_text($1::json)))

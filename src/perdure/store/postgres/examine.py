@@ -20,14 +20,14 @@ T = TypeVar("T")
 class Examined(msgspec.Struct, Generic[T]):
     """What was found. `schema` is 0 where perdure has no tables; `contents` is there if it is `known`, this program's.
 
-    `nodes` are the ids of the nodes that are alive, and `gone` of those that have not said so for a while.
+    `now` is the time there (ms), `buses` what the nodes that are alive note as theirs.
     """
 
     server: str
     schema: int
     known: int
-    nodes: list[str] = []
-    gone: list[str] = []
+    now: int
+    buses: list[str | None] = []
     contents: T | None = None
 
 
@@ -40,12 +40,13 @@ async def examine(dsn: str, question: Callable[[], Decision[T]]) -> Examined[T]:
             await connection.execute(QUERIES["begin_view"].sql)
             version: str = await connection.fetchval("SHOW server_version")
             if await connection.fetchval(QUERIES["has_versions"].sql) is None:
-                return Examined(version, 0, latest())
+                return Examined(version, 0, latest(), 0)
             schema = max((row[0] for row in await connection.fetch(QUERIES["versions"].sql)), default=0)
-            found: Examined[T] = Examined(version, schema, latest())
+            found: Examined[T] = Examined(version, schema, latest(), 0)
             if schema == found.known:
-                for node, alive in await connection.fetch(QUERIES["nodes"].sql):
-                    (found.nodes if alive else found.gone).append(node)
+                found.now = await connection.fetchval(QUERIES["now"].sql)
+                nodes = await connection.fetch(QUERIES["known_nodes"].sql)
+                found.buses = [bus for _, alive, bus in nodes if alive]
                 found.contents = await drive(connection, question())
             return found
         finally:

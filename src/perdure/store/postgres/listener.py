@@ -1,4 +1,4 @@
-"""What other nodes tell (`tell_1`): a connection of its own that listens, and comes back when it breaks.
+"""What other nodes tell (`tell_2`): a connection of its own that listens, and comes back when it breaks.
 
 What is told while nobody listens is not repeated: after every beginning, `EVERYTHING` is heard. Behind a pooler that
 gives out sessions by the transaction nothing can be heard; then `EVERYTHING` is heard now and then.

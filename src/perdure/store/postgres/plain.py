@@ -2,7 +2,7 @@
 
 Most decisions under load create a run, record a step or end a run, and read nothing but the names that pauses wait
 for. `Plain` runs them ahead of the transaction, as if their leases held and no new name were waited for. The server
-checks both and commits, or changes nothing (`commit_plain_1`): then they are decided anew, step by step.
+checks both and commits, or changes nothing (`commit_plain_2`): then they are decided anew, step by step.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from perdure.store.postgres.session import PauseNames, Row
 from perdure.store.postgres.statements import WRITES
 
 _KINDS: Final[tuple[type[Mutation], ...]] = (PutEvent, PutRun, PutJob, RecordStep, EndLeasedRun, DeleteDriver)
-"""In the order of the parameters of `commit_plain_1`, which is that of their execution."""
+"""In the order of the parameters of `commit_plain_2`, which is that of their execution."""
 _WIDTH: Final = sum(len(kind.__struct_fields__) for kind in _KINDS)
-SQL: Final = f"SELECT perdure.commit_plain_1({', '.join(f'${number}' for number in range(1, 4 + _WIDTH + 1))})"
+SQL: Final = f"SELECT perdure.commit_plain_2({', '.join(f'${number}' for number in range(1, 4 + _WIDTH + 1))})"
 
 
 class Plain:
@@ -72,6 +72,11 @@ class Plain:
         for (kind, row), params in written.items():
             self._rows[kind][row] = params
         return True
+
+    @property
+    def news(self) -> list[str]:
+        """What concerns other nodes of that which is written."""
+        return [f"ended {run_id}" for (run_id,) in self._rows[EndLeasedRun]]
 
     def parameters(self) -> Iterable[Row]:
         """The columns of what is written, kind by kind."""

@@ -80,17 +80,15 @@ class _Group:
         self.write = WRITES[kind]
         self.rows: dict[Row, Row] = {}
 
-    async def execute(self, connection: Connection[Any]) -> set[Row]:
-        """Writes them; what tells those apart that took effect, for guarded ones."""
+    async def execute(self, connection: Connection[Any], news: dict[str, None]) -> set[Row]:
+        """Writes them, and adds to the news; what tells those apart that took effect, for guarded ones."""
         if not self.kind.__struct_fields__:
             await connection.execute(self.write.sql)
             return set()
-        columns = list(zip(*self.rows.values(), strict=True))
-        if self.kind in GUARDED:
-            found = await connection.fetch(self.write.sql, *columns)
-            return {tuple(row)[: len(self.write.by)] for row in found}
-        await connection.execute(self.write.sql, *columns)
-        return set()
+        found = await connection.fetch(self.write.sql, *zip(*self.rows.values(), strict=True))
+        if self.write.tells:
+            news.update({row[-1]: None for row in found if row[-1] is not None})
+        return {tuple(row)[: len(self.write.by)] for row in found} if self.kind in GUARDED else set()
 
 
 class _Pending:
@@ -114,6 +112,8 @@ class Session:
         self._blobs = Blobs()
         self._waiting: list[_Pending] = []
         self._results: list[Any] = []
+        self.news: dict[str, None] = {}
+        """What concerns other nodes of that which was written, each once."""
 
     async def add(self, decision: Decision[Any]) -> None:
         """Runs a decision as far as it goes without the answer to a guarded write."""
@@ -179,7 +179,7 @@ class Session:
             await self._blobs.flush(self._connection)
             kept: dict[type[Mutation], set[Row]] = {kind: set() for kind in GUARDED}
             for group in groups:
-                changed = await group.execute(self._connection)
+                changed = await group.execute(self._connection, self.news)
                 if group.kind in kept:
                     kept[group.kind] |= changed
             for pending in waiting:

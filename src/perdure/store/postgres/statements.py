@@ -13,20 +13,25 @@ from typing import Any, Final, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from perdure.engine.agents import records as agent_records
+from perdure.engine.agents.stored import records as stored_records
 from perdure.engine.kinds import KINDS
 from perdure.engine.mutations import PAYLOADS, Mutation
 from perdure.model import records
+from perdure.model.environments import EnvironmentRow
 from perdure.model.limits import BLOB_THRESHOLD
 from perdure.store.statements import statement_name
 
 RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
+    "agent_model": stored_records.AgentModelRow,
     "agent_run": agent_records.AgentRunRow,
+    "agent_version": stored_records.AgentVersionRow,
     "app": records.AppRow,
     "approval": agent_records.ApprovalRow,
     "attempt": records.Attempt,
     "begun": agent_records.BegunRow,
     "cancellation": records.Cancellation,
     "embedding": agent_records.EmbeddingRow,
+    "environment": EnvironmentRow,
     "event": records.EventRow,
     "function": records.FunctionRow,
     "inbox": agent_records.InboxRow,
@@ -38,6 +43,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "run": records.Run,
     "run_metadata": records.RunMetadata,
     "step": records.Step,
+    "stored_agent": stored_records.StoredAgentRow,
     "task": agent_records.TaskRow,
     "thread": agent_records.ThreadRow,
 }
@@ -57,9 +63,12 @@ class Query(NamedTuple):
 
 
 class Write:
-    """How a kind of mutation is written: its SQL, what tells its rows apart, where its owner and payloads stand."""
+    """How a kind of mutation is written: its SQL, what tells its rows apart, where its owner and payloads stand.
 
-    __slots__ = ("by", "owner", "payloads", "reads", "sql", "writes")
+    `tells`: its last column has the news that it tells other nodes.
+    """
+
+    __slots__ = ("by", "owner", "payloads", "reads", "sql", "tells", "writes")
 
     def __init__(self, kind: type[Mutation], sql: str, by: tuple[str, ...]) -> None:
         fields = kind.__struct_fields__
@@ -68,6 +77,7 @@ class Write:
         owner, payloads = PAYLOADS.get(kind, ("", ()))
         self.owner = fields.index(owner) if owner else -1
         self.payloads = tuple(fields.index(name) for name in payloads)
+        self.tells = "perdure.tell_" in sql
         touched = _TABLES.findall(sql)
         self.writes = frozenset(table for how, table in touched if how in ("INSERT INTO", "UPDATE", "DELETE FROM"))
         self.reads = frozenset(table for _, table in touched)
@@ -129,4 +139,6 @@ def _parse(text: str) -> tuple[dict[str, Query], dict[type[Mutation], Write]]:
 
 
 _FILES = resources.files("perdure.store.postgres")
-QUERIES, WRITES = _parse("\n".join((_FILES / name).read_text() for name in ("statements.sql", "agents.sql")))
+QUERIES, WRITES = _parse(
+    "\n".join((_FILES / name).read_text() for name in ("statements.sql", "agents.sql", "stored.sql"))
+)

@@ -24,14 +24,14 @@ WHERE run.id = given.id AND run.request_version IS NULL
 -- :name end_run by id
 UPDATE perdure.run SET status = given.status, ended_at = given.ended_at, output = given.output FROM :given
 WHERE run.id = given.id
-RETURNING perdure.tell_1('ended ' || run.id)
+RETURNING perdure.tell_2('ended ' || run.id)
 
 -- :name end_leased_run by id
 UPDATE perdure.run SET status = given.status, ended_at = given.ended_at, output = given.output
 FROM :given
 JOIN perdure.job ON job.id = given.id AND job.node = given.node AND job.token = given.token
 WHERE run.id = given.id
-RETURNING run.id, perdure.tell_1('ended ' || run.id)
+RETURNING run.id, perdure.tell_2('ended ' || run.id)
 
 -- :name put_step by run_id id
 INSERT INTO perdure.step (:fields) SELECT :fields FROM :given
@@ -72,18 +72,18 @@ WHERE job.id = given.id
 
 -- :name ready_job by id
 UPDATE perdure.job SET state = 1, node = NULL, woken = 0, blocked_on = NULL FROM :given WHERE job.id = given.id
-RETURNING perdure.tell_1('ready')
+RETURNING perdure.tell_2('ready')
 
 -- :name park_job by id
 UPDATE perdure.job SET state = 4, node = NULL, blocked_on = NULL, attempt = 0 FROM :given WHERE job.id = given.id
 
 -- :name block_job by id
 UPDATE perdure.job SET state = 3, node = NULL, blocked_on = given.blocked_on FROM :given WHERE job.id = given.id
-RETURNING CASE WHEN job.blocked_on LIKE '@function:%' THEN perdure.tell_1('blocked ' || job.blocked_on) END
+RETURNING CASE WHEN job.blocked_on LIKE '@function:%' THEN perdure.tell_2('blocked ' || job.blocked_on) END
 
 -- :name wake_job by id
 UPDATE perdure.job SET woken = 1 FROM :given WHERE job.id = given.id
-RETURNING perdure.tell_1('woken ' || job.node || ' ' || job.id)
+RETURNING perdure.tell_2('woken ' || job.node || ' ' || job.id)
 
 -- :name clear_woken by id
 UPDATE perdure.job SET woken = 0 FROM :given WHERE job.id = given.id
@@ -156,21 +156,25 @@ DELETE FROM perdure.batch_item USING :given WHERE batch_item.job_id = given.job_
 -- :name put_function by id
 INSERT INTO perdure.function (:fields) SELECT :fields FROM :given
 ON CONFLICT (id) DO UPDATE SET :replace
-RETURNING perdure.tell_1('apps')
+RETURNING perdure.tell_2('apps')
 
 -- :name unblock_function by function_id
 UPDATE perdure.job SET state = 1, blocked_on = NULL FROM :given
 WHERE job.state = 3 AND job.function_id = given.function_id AND job.blocked_on <> '@defect'
-RETURNING perdure.tell_1('ready')
+RETURNING perdure.tell_2('ready')
 
 -- :name put_app by id
 INSERT INTO perdure.app (:fields) SELECT :fields FROM :given
 ON CONFLICT (id) DO UPDATE SET :replace
-RETURNING perdure.tell_1('apps')
+RETURNING perdure.tell_2('apps')
 
 -- :name delete_app by id
 DELETE FROM perdure.app USING :given WHERE app.id = given.id
-RETURNING perdure.tell_1('apps')
+RETURNING perdure.tell_2('apps')
+
+-- :name put_environment by name
+INSERT INTO perdure.environment (:fields) SELECT :fields FROM :given
+ON CONFLICT (name) DO UPDATE SET archived_at = excluded.archived_at
 
 -- :name put_secret by name
 INSERT INTO perdure.secret (:fields) SELECT :fields FROM :given ON CONFLICT DO NOTHING
@@ -185,13 +189,13 @@ DELETE FROM perdure.node USING :given WHERE node.id = given.id
 
 -- :name release_leases by node
 UPDATE perdure.job SET state = 1, node = NULL, woken = 0 FROM :given WHERE job.state = 2 AND job.node = given.node
-RETURNING perdure.tell_1('ready')
+RETURNING perdure.tell_2('ready')
 
 -- :name release_dead_leases by now
 UPDATE perdure.job SET state = 1, node = NULL, woken = 0 FROM :given
 WHERE given.now IS NOT NULL AND job.state = 2 AND job.node IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM perdure.node WHERE node.id = job.node AND node.alive_until > perdure.now_1())
-RETURNING perdure.tell_1('ready')
+RETURNING perdure.tell_2('ready')
 
 -- :name delete_run by id
 DELETE FROM perdure.run USING :given WHERE run.id = given.id
@@ -244,7 +248,7 @@ DELETE FROM perdure.run_metadata USING :given WHERE run_metadata.run_id = given.
 -- :name put_stream by run_id
 INSERT INTO perdure.stream (:fields) SELECT :fields FROM :given
 ON CONFLICT (run_id) DO UPDATE SET :replace
-RETURNING perdure.tell_1('stream ' || stream.run_id)
+RETURNING perdure.tell_2('stream ' || stream.run_id)
 
 -- :name put_chunk by run_id first
 INSERT INTO perdure.chunk (:fields) SELECT :fields FROM :given
@@ -396,6 +400,52 @@ WHERE id < $1 AND ($2::text IS NULL OR status IN (SELECT value::integer FROM jso
   ))
 ORDER BY id DESC LIMIT $9
 
+-- The same for those that an index leads to: the runs of a function; those of a status that few runs end with
+-- (`run_ended_badly`); those that have not ended, by their drivers.
+-- :name list_runs_of_function payload
+SELECT :columns(run) FROM perdure.run
+WHERE function_id = $10 AND id < $1 AND ($2::text IS NULL OR status IN (SELECT value::integer FROM json_array_elements_text($2::json)))
+  AND ($3::text IS NULL OR function_id IN (SELECT value FROM json_array_elements_text($3::json)))
+  AND ($4::text IS NULL OR app_id IN (SELECT value FROM json_array_elements_text($4::json)))
+  AND ($6::bigint IS NULL
+    OR CASE $5::text WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= $6)
+  AND ($7::bigint IS NULL
+    OR CASE $5::text WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= $7)
+  AND ($8::integer IS NULL OR ($8 = 1) = EXISTS (
+    SELECT 1 FROM perdure.event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY id DESC LIMIT $9
+
+-- :name list_runs_ended_badly payload
+SELECT :columns(run) FROM perdure.run
+WHERE status = $10::integer AND status >= 3
+  AND id < $1 AND ($2::text IS NULL OR status IN (SELECT value::integer FROM json_array_elements_text($2::json)))
+  AND ($3::text IS NULL OR function_id IN (SELECT value FROM json_array_elements_text($3::json)))
+  AND ($4::text IS NULL OR app_id IN (SELECT value FROM json_array_elements_text($4::json)))
+  AND ($6::bigint IS NULL
+    OR CASE $5::text WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= $6)
+  AND ($7::bigint IS NULL
+    OR CASE $5::text WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= $7)
+  AND ($8::integer IS NULL OR ($8 = 1) = EXISTS (
+    SELECT 1 FROM perdure.event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY id DESC LIMIT $9
+
+-- :name list_open_runs payload
+SELECT :columns(run) FROM perdure.run
+WHERE id IN (SELECT id FROM perdure.job WHERE kind = 'run' AND id < $1)
+  AND id < $1 AND ($2::text IS NULL OR status IN (SELECT value::integer FROM json_array_elements_text($2::json)))
+  AND ($3::text IS NULL OR function_id IN (SELECT value FROM json_array_elements_text($3::json)))
+  AND ($4::text IS NULL OR app_id IN (SELECT value FROM json_array_elements_text($4::json)))
+  AND ($6::bigint IS NULL
+    OR CASE $5::text WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= $6)
+  AND ($7::bigint IS NULL
+    OR CASE $5::text WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= $7)
+  AND ($8::integer IS NULL OR ($8 = 1) = EXISTS (
+    SELECT 1 FROM perdure.event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY id DESC LIMIT $9
+
 -- :name list_runs_oldest_first payload
 SELECT :columns(run) FROM perdure.run
 WHERE id > $1 AND ($2::text IS NULL OR status IN (SELECT value::integer FROM json_array_elements_text($2::json)))
@@ -457,11 +507,48 @@ WHERE internal_id > $1 AND internal_id < $2
   )
 ORDER BY internal_id LIMIT $3
 
+-- What the page shows of the flow control of a function, of its runs over time, and of the whole.
+-- :name slots_between
+SELECT key, owner FROM perdure.slot WHERE key >= $1 AND key < $2 ORDER BY key, owner LIMIT $3
+
+-- :name blocked_counts
+SELECT blocked_on, count(*) FROM perdure.job WHERE state = 3 AND function_id = $1
+GROUP BY blocked_on ORDER BY 2 DESC, 1 LIMIT $2
+
+-- :name run_series_of_function
+SELECT created_at / $3::bigint, status, count(*), avg(started_at - created_at)::double precision,
+  avg(ended_at - started_at)::double precision, max(ended_at - started_at)
+FROM perdure.run WHERE function_id = $1 AND id > $2 GROUP BY 1, 2 ORDER BY 1, 2
+
+-- :name run_series
+SELECT created_at / $2::bigint, status, count(*), avg(started_at - created_at)::double precision,
+  avg(ended_at - started_at)::double precision, max(ended_at - started_at)
+FROM perdure.run WHERE id > $1 GROUP BY 1, 2 ORDER BY 1, 2
+
+-- :name oldest_ready
+SELECT min(due_at) FROM perdure.job WHERE state = 1
+
+-- :name nodes
+SELECT id, alive_until FROM perdure.node ORDER BY id LIMIT $1
+
+-- :name store_size
+SELECT pg_database_size(current_database())
+
 -- :name count_runs
 SELECT status, count(*) FROM perdure.run GROUP BY status
 
 -- :name count_jobs
 SELECT state, count(*) FROM perdure.job GROUP BY state
+
+-- :name leases_by_node
+SELECT node, count(*) FROM perdure.job WHERE state = 2 AND node IS NOT NULL GROUP BY node
+
+-- :name queued_by_function
+SELECT function_id, state, count(*), min(due_at) FROM perdure.job WHERE state = 1 AND kind = 'run' GROUP BY function_id, state
+UNION ALL
+SELECT function_id, state, count(*), min(due_at) FROM perdure.job WHERE state = 2 AND kind = 'run' GROUP BY function_id, state
+UNION ALL
+SELECT function_id, state, count(*), min(due_at) FROM perdure.job WHERE state = 3 AND kind = 'run' GROUP BY function_id, state
 
 -- :name orphan_runs
 SELECT run.id, run.function_id FROM perdure.run
@@ -495,6 +582,9 @@ SELECT :columns(replay) FROM perdure.replay WHERE id = $1
 
 -- :name metadata_of_run
 SELECT :columns(run_metadata) FROM perdure.run_metadata WHERE run_id = $1 ORDER BY target, scope, kind
+
+-- :name environments
+SELECT :columns(environment) FROM perdure.environment ORDER BY name
 
 -- :name secret
 SELECT name, value FROM perdure.secret WHERE name = $1
@@ -540,15 +630,24 @@ SELECT seq, fence FROM perdure.join_1($1, $2)
 -- :name enter
 SELECT seq, name FROM perdure.enter_1($1, $2, $3, $4)
 
--- Names that nothing waits for any more, and writers that have been gone for long.
 -- :name tell_all
-SELECT perdure.tell_1(news) FROM unnest($1::text[]) AS news
+SELECT perdure.tell_2(news) FROM unnest($1::text[]) AS news
 
 -- :name now
 SELECT perdure.now_1()
 
+-- :name join_bus
+UPDATE perdure.node SET bus = $2 WHERE id = $1
+
+-- :name is_shared
+SELECT NOT EXISTS (
+  SELECT FROM perdure.node WHERE alive_until > perdure.now_1() - 60000 AND bus IS DISTINCT FROM $1
+)
+
+-- Names that nothing waits for any more, and nodes that have been gone for long.
 -- :name tidy
-WITH forgotten AS (DELETE FROM perdure.writer WHERE at < clock_timestamp() - interval '7 days')
+WITH writers AS (DELETE FROM perdure.writer WHERE at < clock_timestamp() - interval '7 days'),
+nodes AS (DELETE FROM perdure.node WHERE alive_until < perdure.now_1() - 604800000)
 DELETE FROM perdure.pause_name
 WHERE NOT EXISTS (SELECT 1 FROM perdure.pause WHERE pause.name = pause_name.name AND kind IN ('event', 'cancel'))
 
@@ -575,5 +674,8 @@ SELECT EXISTS (SELECT 1 FROM perdure.writer WHERE schema < $1 AND at > clock_tim
 -- :name has_versions
 SELECT to_regclass('perdure.schema_version')
 
--- :name nodes
-SELECT id, alive_until > perdure.now_1() FROM perdure.node ORDER BY id
+-- :name known_nodes
+SELECT id, alive_until > perdure.now_1(), bus FROM perdure.node ORDER BY id
+
+-- :name has_database
+SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)

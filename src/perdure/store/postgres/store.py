@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import asyncpg
@@ -44,6 +44,7 @@ class PostgresStore:
         self._readers = Readers(self._dsn, _READERS)
         self._listener: Listener | None = None
         self._teller: Teller | None = None
+        self._told: Callable[[Iterable[str]], None] = lambda _: None
 
     def _link(self) -> Link:
         return Link(self._dsn, uuid.uuid4().hex)
@@ -60,7 +61,7 @@ class PostgresStore:
             await link.join()
         except FAILURES as error:
             raise StoreError(f"cannot open {self.path}: {str(error) or type(error).__name__}") from error
-        self._writer = Writer(link, self._patience)
+        self._writer = Writer(link, self._patience, lambda news: self._told(news))
         self._readers = Readers(self._dsn, _READERS)
 
     def submit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
@@ -123,8 +124,22 @@ class PostgresStore:
         except FAILURES as error:
             raise StoreError(f"the database could not be read: {str(error) or type(error).__name__}") from error
 
-    def listen(self, heard: Callable[[str], None]) -> None:
+    def listen(self, heard: Callable[[str], None], told: Callable[[Iterable[str]], None]) -> None:
+        self._told = told
         self._listener = Listener(self._dsn, heard, self._is_own)
+
+    async def join_bus(self, node: str, bus: str | None) -> bool:
+        connection = await self._reader()
+        broken = True
+        try:
+            noted = await connection.execute(QUERIES["join_bus"].sql, node, bus) == "UPDATE 1"
+            shared: bool = await connection.fetchval(QUERIES["is_shared"].sql, bus)
+            broken = False
+            return noted and shared
+        except FAILURES as error:
+            raise StoreError(f"the database could not be asked: {error}") from error
+        finally:
+            self._readers.give(connection, broken=broken)
 
     def tell(self, news: str) -> None:
         if self._teller is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import asyncpg
@@ -60,11 +60,13 @@ class _GaveUpError(Exception):
 
 
 class Writer:
-    """Writes through one link, which has joined. `patience`: how many seconds a decision waits for a database."""
+    """Writes through one link, which has joined. `patience`: how many seconds a decision waits for a database; `told`
+    is called after each commit that told other nodes something."""
 
-    def __init__(self, link: Link, patience: float) -> None:
+    def __init__(self, link: Link, patience: float, told: Callable[[Iterable[str]], None]) -> None:
         self._link = link
         self._patience = patience
+        self._told = told
         self._loop = asyncio.get_running_loop()
         self._queue: list[Change] = []
         self._arrived = asyncio.Event()
@@ -136,16 +138,17 @@ class Writer:
         except asyncpg.PostgresError:
             # Not as plain as it looked, or one of them is bad: at length it will be seen which.
             return False
+        self._tell(plain.news)
         await _resolve(changes, plain.results)
         return True
 
     async def _commit(self, changes: list[Change]) -> list[Change]:
         """Commits decisions as one transaction, or each in its own if together they fail; those that are left."""
         results: list[object] = []
+        news: list[str] = []
 
         async def send() -> None:
-            results.clear()
-            results.extend(await self._decide(changes))
+            results[:], news[:] = await self._decide(changes)
             await self._link.commit()
 
         try:
@@ -160,11 +163,16 @@ class Writer:
                 with contextlib.suppress(_GaveUpError):
                     await self._commit([change])
             return []
+        self._tell(news)
         await _resolve(changes[: len(results)], results)
         return changes[len(results) :]
 
-    async def _decide(self, changes: list[Change]) -> list[object]:
-        """Makes decisions in a transaction that is left open, as many as go into one; their results."""
+    def _tell(self, news: list[str]) -> None:
+        if news:
+            self._told(news)
+
+    async def _decide(self, changes: list[Change]) -> tuple[list[object], list[str]]:
+        """Makes decisions in a transaction that is left open, as many as go into one; their results, and the news."""
         session = Session(await self._link.begin(), self._link.names)
         until = self._loop.time() + _LONG
         for change in changes:
@@ -172,7 +180,7 @@ class Writer:
             if self._loop.time() > until:
                 break
         results: list[object] = await session.finish()
-        return results
+        return results, list(session.news)
 
     async def _transact(self, changes: list[Change], send: Callable[[], Awaitable[None]]) -> None:
         """Sends a transaction until it is known to be committed. Raises what is wrong with the transaction itself."""

@@ -170,6 +170,9 @@ SELECT * FROM agent_run WHERE run_id = ?
 -- :name agent_runs_by_engine
 SELECT * FROM agent_run WHERE engine_run_id = ? ORDER BY parent_run_id IS NOT NULL, created_at, run_id
 
+-- :name agent_runs_by_parent
+SELECT * FROM agent_run WHERE parent_run_id = ? ORDER BY created_at, run_id
+
 -- :name list_agent_runs
 SELECT * FROM agent_run
 WHERE (?1 IS NULL OR status IN (SELECT value FROM json_each(?1)))

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _FILES = resources.files("perdure.store.sqlite")
 STATEMENTS: dict[str, Statement] = parse_statements(
-    "\n".join((_FILES / name).read_text() for name in ("statements.sql", "agents.sql"))
+    "\n".join((_FILES / name).read_text() for name in ("statements.sql", "agents.sql", "stored.sql"))
 )
 
 _CHUNKS = (64, 16, 4, 1)

@@ -27,6 +27,9 @@ CREATE TABLE run (
   request_version INTEGER
 ) STRICT;
 CREATE INDEX run_by_event ON run (event_id);
+CREATE INDEX run_by_function ON run (function_id, id);
+-- Few runs end so, and a list of them must not walk over all others.
+CREATE INDEX run_ended_badly ON run (status, id) WHERE status >= 3;
 
 -- The events of a batch run after its first.
 CREATE TABLE run_event (
@@ -303,6 +306,7 @@ CREATE TABLE agent_run (
   expires_at INTEGER
 ) STRICT;
 CREATE INDEX agent_run_by_engine ON agent_run (engine_run_id);
+CREATE INDEX agent_run_by_parent ON agent_run (parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX agent_run_by_thread ON agent_run (thread_id, created_at);
 CREATE INDEX agent_run_active ON agent_run (status, created_at) WHERE status IN ('running', 'suspended');
 CREATE INDEX agent_run_expired ON agent_run (expires_at) WHERE expires_at IS NOT NULL;
@@ -375,3 +379,41 @@ CREATE TABLE task (
   completed_at INTEGER
 ) STRICT;
 CREATE INDEX task_by_run ON task (run_id);
+
+-- Agents whose configuration is data, its versions, and which models answer for an agent instead of its own.
+CREATE TABLE stored_agent (
+  id TEXT PRIMARY KEY,
+  app_id TEXT NOT NULL,
+  status TEXT NOT NULL,
+  active_version_id TEXT,
+  author_id TEXT,
+  visibility TEXT NOT NULL,
+  metadata TEXT,
+  last_number INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE agent_version (
+  id TEXT PRIMARY KEY,
+  agent_id TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  config BLOB NOT NULL,
+  changed TEXT NOT NULL,
+  message TEXT,
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX agent_version_by_number ON agent_version (agent_id, number);
+
+CREATE TABLE agent_model (
+  agent_id TEXT PRIMARY KEY,
+  choice BLOB NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+-- The branch environments beside this one; what they hold is in databases of their own.
+CREATE TABLE environment (
+  name TEXT PRIMARY KEY,
+  created_at INTEGER NOT NULL,
+  archived_at INTEGER
+) STRICT, WITHOUT ROWID;

@@ -138,6 +138,9 @@ INSERT OR REPLACE INTO app VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- :name delete_app
 DELETE FROM app WHERE id = ?
 
+-- :name put_environment
+INSERT INTO environment VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET archived_at = excluded.archived_at
+
 -- :name put_secret
 INSERT INTO secret VALUES (?, ?) ON CONFLICT DO NOTHING
 
@@ -339,6 +342,44 @@ WHERE id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
   ))
 ORDER BY id DESC LIMIT ?9
 
+-- The same for those that an index leads to: the runs of a function; those of a status that few runs end with
+-- (`run_ended_badly`); those that have not ended, by their drivers.
+-- :name list_runs_of_function payload
+SELECT * FROM run
+WHERE function_id = ?10 AND id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR function_id IN (SELECT value FROM json_each(?3)))
+  AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
+  AND (?6 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?6)
+  AND (?7 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?7)
+  AND (?8 IS NULL OR ?8 = EXISTS (
+    SELECT 1 FROM event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY id DESC LIMIT ?9
+
+-- :name list_runs_ended_badly payload
+SELECT * FROM run
+WHERE status = ?10 AND status >= 3 AND id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR function_id IN (SELECT value FROM json_each(?3)))
+  AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
+  AND (?6 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?6)
+  AND (?7 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?7)
+  AND (?8 IS NULL OR ?8 = EXISTS (
+    SELECT 1 FROM event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY id DESC LIMIT ?9
+
+-- :name list_open_runs payload
+SELECT run.* FROM job CROSS JOIN run ON run.id = job.id
+WHERE job.kind = 'run' AND job.id < ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
+  AND (?3 IS NULL OR run.function_id IN (SELECT value FROM json_each(?3)))
+  AND (?4 IS NULL OR app_id IN (SELECT value FROM json_each(?4)))
+  AND (?6 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END >= ?6)
+  AND (?7 IS NULL OR CASE ?5 WHEN 'started' THEN started_at WHEN 'ended' THEN ended_at ELSE created_at END <= ?7)
+  AND (?8 IS NULL OR ?8 = EXISTS (
+    SELECT 1 FROM event WHERE internal_id = run.event_id AND name = 'inngest/deferred.schedule'
+  ))
+ORDER BY job.id DESC LIMIT ?9
+
 -- :name list_runs_oldest_first payload
 SELECT * FROM run
 WHERE id > ?1 AND (?2 IS NULL OR status IN (SELECT value FROM json_each(?2)))
@@ -393,11 +434,45 @@ WHERE internal_id > ? AND internal_id < ?
   )
 ORDER BY internal_id LIMIT ?
 
+-- What the page shows of the flow control of a function, of its runs over time, and of the whole.
+-- :name slots_between
+SELECT key, owner FROM slot WHERE key >= ? AND key < ? ORDER BY key, owner LIMIT ?
+
+-- :name blocked_counts
+SELECT blocked_on, count(*) FROM job WHERE state = 3 AND function_id = ? GROUP BY blocked_on ORDER BY 2 DESC, 1 LIMIT ?
+
+-- :name run_series_of_function
+SELECT created_at / ?3, status, count(*), avg(started_at - created_at), avg(ended_at - started_at), max(ended_at - started_at)
+FROM run WHERE function_id = ?1 AND id > ?2 GROUP BY 1, 2 ORDER BY 1, 2
+
+-- :name run_series
+SELECT created_at / ?2, status, count(*), avg(started_at - created_at), avg(ended_at - started_at), max(ended_at - started_at)
+FROM run WHERE id > ?1 GROUP BY 1, 2 ORDER BY 1, 2
+
+-- :name oldest_ready
+SELECT min(due_at) FROM job WHERE state = 1
+
+-- :name nodes
+SELECT id, alive_until FROM node ORDER BY id LIMIT ?
+
+-- :name store_size
+SELECT page_count * page_size FROM pragma_page_count, pragma_page_size
+
 -- :name count_runs
 SELECT status, count(*) FROM run GROUP BY status
 
 -- :name count_jobs
 SELECT state, count(*) FROM job GROUP BY state
+
+-- :name leases_by_node
+SELECT node, count(*) FROM job WHERE state = 2 AND node IS NOT NULL GROUP BY node
+
+-- :name queued_by_function
+SELECT function_id, state, count(*), min(due_at) FROM job WHERE state = 1 AND kind = 'run' GROUP BY function_id, state
+UNION ALL
+SELECT function_id, state, count(*), min(due_at) FROM job WHERE state = 2 AND kind = 'run' GROUP BY function_id, state
+UNION ALL
+SELECT function_id, state, count(*), min(due_at) FROM job WHERE state = 3 AND kind = 'run' GROUP BY function_id, state
 
 -- :name orphan_runs
 SELECT run.id, run.function_id FROM run
@@ -425,6 +500,9 @@ SELECT * FROM replay WHERE id = ?
 
 -- :name metadata_of_run
 SELECT * FROM run_metadata WHERE run_id = ? ORDER BY target, scope, kind
+
+-- :name environments
+SELECT * FROM environment ORDER BY name
 
 -- :name secret
 SELECT * FROM secret WHERE name = ?

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -124,11 +124,15 @@ class SqliteStore:
     async def time(self) -> None:
         """There is only one clock."""
 
-    def listen(self, heard: Callable[[str], None]) -> None:
+    def listen(self, heard: Callable[[str], None], told: Callable[[Iterable[str]], None]) -> None:
         """There is nobody else."""
 
     def tell(self, news: str) -> None:
         """There is nobody else."""
+
+    async def join_bus(self, node: str, bus: str | None) -> bool:
+        """There is nobody else."""
+        return False
 
     def _require(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -1,0 +1,2 @@
+-- The runs below a run.
+CREATE INDEX agent_run_by_parent ON agent_run (parent_run_id) WHERE parent_run_id IS NOT NULL;
