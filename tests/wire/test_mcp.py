@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx2
 import pytest
@@ -10,9 +11,11 @@ from jsonschema import Draft202012Validator
 
 from perdure import embedded
 from perdure.model.json import Json
-from perdure.model.keys import EventKey, Keys, SigningKey
+from perdure.model.keys import ApiKey, EventKey, Keys, SigningKey
+from perdure.model.roles import Role
 from perdure.server import Guard, make_app
 from perdure.server.catalogue import V1, V2
+from perdure.server.mcp.asking import ASKER, Asker, inside
 from tests.support.mcp import LEGACY, MODERN, Rpc
 from tests.support.wire import Wire, wire_app
 
@@ -223,6 +226,36 @@ async def test_with_keys_agents_show_the_signing_key() -> None:
             assert (await Rpc(http).ask("tools/list")).status_code == 401
             rpc = Rpc(http, authorization=f"Bearer {key.bearer}")
             assert (await rpc.call("health"))["structuredContent"]["data"] == {"status": "ok"}
+
+
+async def test_tools_may_do_what_the_role_of_the_key_may(wire: Wire) -> None:
+    secrets = {role: f"{role.word}-0123456789abcdef" for role in Role}
+    api = [ApiKey.parse(f"{role.word}:{secret}") for role, secret in secrets.items()]
+    keys = Keys([EventKey.parse("orders")], [SigningKey.parse("ab" * 32)], api)
+    run_id = await wire.start("t/wait")
+    transport = httpx2.ASGITransport(make_app(wire.node, Guard(keys)))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://perdure") as http:
+        viewer, operator, admin = (Rpc(http, authorization=f"Bearer {secrets[role]}") for role in Role)
+        seen = {each["name"]: each for each in (await viewer.result("tools/list"))["tools"]}
+        assert "list_runs" in seen and all(each["annotations"]["readOnlyHint"] for each in seen.values())
+        assert (await viewer.error("tools/call", name="cancel_run", arguments={"runId": run_id}))["code"] == -32602
+        assert not (await viewer.call("get_run", runId=run_id)).get("isError")
+        assert (await viewer.error("tools/call", name="send_event", arguments={"name": "x"}))["code"] == -32602
+        assert not (await operator.call("cancel_run", runId=run_id)).get("isError")
+        assert {each["name"] for each in (await admin.result("tools/list"))["tools"]} > seen.keys()
+
+
+async def test_what_a_tool_asks_past_the_guard_is_looked_at(wire: Wire) -> None:
+    ask = inside(lambda: make_app(wire.node))
+    asker = ASKER.set(Asker(Role.VIEWER))
+    try:
+        status, body = await ask("POST", "/v2/events", {}, {"name": "x"})
+        assert (status, json.loads(body)["error"]) == (
+            403, "this asks for the role operator; the key has the role viewer"
+        )  # fmt: skip
+        assert (await ask("GET", "/v2/health", {}, None))[0] == 200
+    finally:
+        ASKER.reset(asker)
 
 
 async def test_without_keys_pages_and_other_names_are_refused() -> None:

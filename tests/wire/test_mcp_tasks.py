@@ -11,6 +11,8 @@ import pytest
 from perdure import Context, embedded, step
 from perdure.model.json import Json
 from perdure.server import make_app
+from perdure.server.mcp.asking import inside
+from perdure.server.mcp.native import offering
 from perdure.testing import VirtualClock
 from tests.support.mcp import LEGACY, Rpc
 from tests.support.wire import Wire, wire_app
@@ -45,8 +47,9 @@ async def task(rpc: Rpc, method: str, task_id: str, **params: Json) -> Json:
 
 async def test_functions_are_tools_where_they_are_asked_for(wire: Wire) -> None:
     rpc = Rpc(wire.http, "/mcp?toolsets=run")
-    names = {each["name"] for each in (await rpc.result("tools/list"))["tools"]}
-    assert {"run_shop-plain", "run_shop-boom"} <= names
+    tools = {each["name"]: each for each in (await rpc.result("tools/list"))["tools"]}
+    assert {"run_shop-plain", "run_shop-boom"} <= tools.keys()
+    assert all(each["outputSchema"]["type"] == "object" for each in tools.values())
     done = await rpc.call("run_shop-plain", a=1)
     assert done["structuredContent"] == {"got": {"a": 1}}
     assert "run_shop-plain" not in str(await Rpc(wire.http).result("tools/list"))
@@ -127,3 +130,13 @@ async def test_the_header_names_the_task(wire: Wire) -> None:
     rpc = Rpc(wire.http, **{"mcp-name": "another"})
     answer = await rpc.ask("tasks/get", taskId="x", meta=KNOWS_TASKS)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
+
+
+def test_functions_whose_names_become_the_same_are_told_apart() -> None:
+    made = offering(inside(lambda: not_asked), ["shop-a.b", "shop-a_b", "shop-a b"])
+    names = [each.name for each in made.tools if each.toolset == "run"]
+    assert names == ["run_shop-a_b", "run_shop-a_b_2", "run_shop-a_b_3"]
+
+
+async def not_asked(scope: Json, receive: Json, send: Json) -> None:
+    raise AssertionError("nothing is asked to make an offering")

@@ -17,7 +17,7 @@ from perdure.capability.binding import Variables
 from perdure.capability.findings import Findings
 from perdure.capability.model import Exposure
 from perdure.capability.requests import CallError
-from perdure.server.auth import is_local_host
+from perdure.model.hosts import is_local_host
 
 _OFFERED = ("bearer", "basic", "apikey")
 

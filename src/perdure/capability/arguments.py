@@ -8,7 +8,7 @@ are checked against the arguments before anything is sent.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -21,6 +21,9 @@ from perdure.server.mcp.portable import portable
 
 _NO_BODY = frozenset({"cancel", "pause", "resume", "stop", "start", "archive", "unarchive", "retry"})
 """Last words of paths that ask for something to be done, and take nothing."""
+
+
+_IN_BODY = {"body": "object"}
 
 
 class Argument(msgspec.Struct, kw_only=True):
@@ -98,21 +101,44 @@ class _Collecting:
             argument = references.argument(value, known - steps)
             if argument is not None:
                 self._infer(argument, target)
+            for each in self._asked(value, steps):
+                self._infer(each, target if _is_only(value, each) else Parameter(name=each, required=True))
         by_lower = {name.lower() for name in given}
         for parameter in consumed:
             needed = parameter.required or parameter.place == "path"
-            # What is typed on the consumed side is meant for callers; what is bare is the author's own business.
-            meant = needed or (whole and bool(parameter.type or parameter.schema))
+            # What is typed on the consumed side is meant for callers; what is bare is, too, where nothing else is said.
+            silent = not self._action.inputs and not given
+            meant = needed or (whole and (silent or bool(parameter.type or parameter.schema)))
             if parameter.value is None and meant and parameter.name.lower() not in by_lower:
                 self._infer(parameter.name, parameter)
+        for each in self._asked(called.body.data, steps) if whole and called.body is not None else ():
+            if each.lower() not in by_lower:
+                self._infer(
+                    each, Parameter(name=each, place="body", type=_IN_BODY.get(each.lower(), ""), required=True)
+                )
         if whole and _takes_body(called, given):
             self._add("body", "body", {"type": ["object", "array"], "description": "The body, as JSON."}, False)
+
+    def _asked(self, value: Json, steps: Collection[str]) -> Iterator[str]:
+        """The names in a template that only a caller can fill in; none where the document declares who gives what."""
+        if self._action.inputs:
+            return
+        if isinstance(value, dict | list):
+            for each in value.values() if isinstance(value, dict) else value:
+                yield from self._asked(each, steps)
+        for name in _safe(names, value) if isinstance(value, str) else ():
+            first, _, rest = name.partition(".")
+            known = references.prefixes(self._exposure, self._capability.flows)
+            if rest and first in known and first not in steps:
+                yield rest
+            elif not rest and not any(name in bind.keys for bind in self._capability.binds):
+                yield name
 
     def _infer(self, name: str, target: Parameter) -> None:
         place = target.place if target.place in ("header", "cookie", "body") else "query"
         if name.lower() == "body" and target.place in ("", "body"):
             place = "body"
-        schema = _schema(target)
+        schema = _schema(target, place)
         if place == "body" and schema.get("type") == "object":
             # An event may come alone, or in an array.
             schema["type"] = ["object", "array"]
@@ -134,6 +160,11 @@ class _Collecting:
             found.required = found.required or required
 
 
+def _is_only(value: Json, name: str) -> bool:
+    """Whether a template is nothing but a name, and so is of the type of what it stands for."""
+    return isinstance(value, str) and value.replace(" ", "") == f"{{{{{name}}}}}"
+
+
 def _takes_body(called: ConsumedOperation, given: dict[str, Json]) -> bool:
     if called.method not in WITH_BODY or called.body is not None or "body" in given:
         return False
@@ -141,11 +172,11 @@ def _takes_body(called: ConsumedOperation, given: dict[str, Json]) -> bool:
     return last not in _NO_BODY and not any(each.place == "body" for each in called.inputs)
 
 
-def _schema(parameter: Parameter) -> dict[str, Json]:
+def _schema(parameter: Parameter, place: str = "") -> dict[str, Json]:
     schema: dict[str, Json] = {"type": parameter.type or "string"}
     if parameter.type == "array":
         schema["items"] = {}
-    if not parameter.type and parameter.place == "body":
+    if not parameter.type and "body" in (parameter.place, place):
         schema["type"] = ["object", "array", "string", "number", "boolean"]
     if parameter.description:
         schema["description"] = parameter.description

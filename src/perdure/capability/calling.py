@@ -45,6 +45,8 @@ class Result:
     def value(self) -> Json:
         """The answer as JSON; raises `CallError`."""
         try:
+            if self._operation.reader is not None:
+                return self._operation.reader(self.reply.body) if self.reply.body else None
             return read(self.reply.body, self._operation.format, self._operation.selector)
         except FormatError as error:
             start = self.reply.body[:80].decode("utf-8", "replace")

@@ -1,6 +1,7 @@
 """The control adapter of a capability: whether it is alive and ready, and what it serves.
 
-`/health/live` and `/health/ready` unless `management.health` is false; `/status` if `management.info` is true.
+`/health/live` and `/health/ready` unless `management.health` is false; `/status` if `management.info` is true; and
+`/metrics`, as Prometheus reads it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from perdure.capability.counting import CONTENT_TYPE
 from perdure.capability.describing import upstream_calls
 from perdure.capability.model import Capability
 from perdure.capability.requests import CallError
@@ -27,22 +29,35 @@ class ControlDoor:
         if scope["type"] != "http":
             return
         try:
-            status, body = 200, self._answer(scope)
+            answer = self._answer(scope)
         except CallError as error:
-            status, body = error.status, {"error": str(error), "code": error.code, "status": error.status}
-        await Response(encode(body), status, media_type="application/json")(scope, receive, send)
+            told = {"error": str(error), "code": error.code, "status": error.status}
+            answer = Response(encode(told), error.status, media_type="application/json")
+        await answer(scope, receive, send)
 
-    def _answer(self, scope: Scope) -> Json:
+    def _answer(self, scope: Scope) -> Response:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         for face in self._faces:
             face.admission.check(headers, scope["query_string"].decode("latin-1"))
         management = self._faces[0].exposure.management
         path = scope["path"].rstrip("/")
         if path in ("/health/live", "/health/ready") and management.get("health", True):
-            return {"status": "UP"}
+            return _json({"status": "UP"})
         if path == "/status" and management.get("info"):
-            return {"capabilities": [_status(each.performer.capability) for each in self._faces]}
-        raise CallError(404, "not_found", "there is /health/live, /health/ready, and /status with management.info")
+            return _json({"capabilities": [_status(each.performer.capability) for each in self._faces]})
+        if path == "/metrics":
+            lines = [line for each in self._faces for line in each.performer.counts.samples(_name(each))]
+            return Response("".join(f"{line}\n" for line in lines), headers={"content-type": CONTENT_TYPE})
+        told = "there is /health/live, /health/ready, /metrics, and /status with management.info"
+        raise CallError(404, "not_found", told)
+
+
+def _json(body: Json) -> Response:
+    return Response(encode(body), media_type="application/json")
+
+
+def _name(face: Face) -> str:
+    return face.performer.capability.title or "capability"
 
 
 def _status(capability: Capability) -> Json:

@@ -12,7 +12,9 @@ import yaml
 from perdure.model.json import Json
 from perdure.server.catalogue import PROTOCOL, V1, V2, Argument, Operation, arguments, hints
 
-VERSION = "1.0.0-beta4"
+VERSIONS = ("1.0.0-beta4", "1.0.0-beta5", "1.0.0-beta6", "1.0.0-beta7")
+"""The versions of the format whose documents these are: each document must say one of them."""
+VERSION = VERSIONS[0]
 _TYPES = ("string", "number", "integer", "boolean", "array", "object")
 _HINTS = {
     "readOnlyHint": "readOnly",
@@ -22,17 +24,17 @@ _HINTS = {
 }
 
 
-def generate(base_uri: str, rest_port: int = 8080, mcp_port: int = 9090) -> str:
+def generate(base_uri: str, rest_port: int = 8080, mcp_port: int = 9090, version: str = VERSION) -> str:
     """The document of a server at an address, as YAML."""
-    made = document(base_uri, rest_port, mcp_port)
+    made = document(base_uri, rest_port, mcp_port, version)
     text: str = yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=110)
     return text
 
 
-def document(base_uri: str, rest_port: int, mcp_port: int) -> Json:
+def document(base_uri: str, rest_port: int, mcp_port: int, version: str = VERSION) -> Json:
     """The document as plain data."""
     return {
-        "ikanos": VERSION,
+        "ikanos": version,
         "info": {
             "display": "perdure",
             "description": "Durable functions: send events, follow the runs that they start, cancel and repeat them.",

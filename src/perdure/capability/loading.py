@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 
 import msgspec
 
-from perdure.capability import guesses, references
+from perdure.capability import guesses, references, schema_files, script_steps
 from perdure.capability.binding import Variables, resolve
 from perdure.capability.checks import check
 from perdure.capability.findings import Finding, Findings
@@ -36,7 +36,9 @@ def open_text(text: str, name: str, load: Load) -> Opened:
     source = parse(text, name)
     capability, findings = read(source, load)
     check(capability, findings)
+    schema_files.attach(capability, findings, load)
     references.link(capability)
+    script_steps.check(capability, findings)
     guesses.check(capability, findings)
     return Opened(source, capability, findings, load)
 

@@ -6,6 +6,7 @@ document, by which findings point at a line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -73,6 +74,8 @@ class ConsumedOperation(msgspec.Struct, kw_only=True):
     format: str = "json"
     media_type: str = ""
     selector: str = ""
+    reader: Callable[[bytes], Json] | None = None
+    """Reads answers in Avro or Protocol Buffers."""
     max_size: int = MAX_REPLY
     outputs: list[Output] = []
     at: Path = ()
@@ -101,6 +104,10 @@ class Step(msgspec.Struct, kw_only=True):
     match: str = ""
     lookup_value: str = ""
     fields: list[str] = []
+    language: str = ""
+    location: str = ""
+    files: list[str] = []
+    """The files of a script, the ones that it depends on first."""
     at: Path = ()
 
 

@@ -15,9 +15,11 @@ import msgspec
 from perdure.capability import references, shaping
 from perdure.capability.arguments import Argument, ArgumentError, check
 from perdure.capability.calling import Caller, Result
+from perdure.capability.counting import Counts
 from perdure.capability.jsonpath import parse
 from perdure.capability.model import Action, Capability, Exposure, Step
 from perdure.capability.requests import CallError, find
+from perdure.capability.scripts import Scripts
 from perdure.capability.templates import TemplateError, render
 from perdure.model.json import Json
 
@@ -59,7 +61,10 @@ class Performer:
     def __init__(self, capability: Capability, caller: Caller) -> None:
         self.capability = capability
         self.caller = caller
+        self.counts = Counts()
         self.durable: Durable | None = None
+        self.scripts: Scripts | None = None
+        """Runs scripts, where whoever runs the capability allows it."""
 
     async def perform(
         self,
@@ -70,6 +75,19 @@ class Performer:
         passed: Mapping[str, str] = _NOTHING,
     ) -> Outcome:
         """Carries out an action with arguments by name. Raises `CallError`."""
+        with self.counts.counted(action.name) as status:
+            outcome = await self._outcome(exposure, action, found, given, passed)
+            status[0] = outcome.status
+            return outcome
+
+    async def _outcome(
+        self,
+        exposure: Exposure,
+        action: Action,
+        found: list[Argument],
+        given: Mapping[str, Json],
+        passed: Mapping[str, str],
+    ) -> Outcome:
         self.check(found, given)
         if action.durable and self.durable is not None:
             return await self.durable.run(action, given)
@@ -149,10 +167,20 @@ class _Scope:
         return Outcome(value=shaping.orchestrated(action.mappings, action.outputs, self._steps, self.lookup))
 
     async def _do(self, step: Step) -> Json:
+        if step.kind == "script":
+            return {"value": await self._run(step), "named": {}}
         result = await self._call(step.call, step.arguments)
         if not result.ok:
             raise CallError(result.reply.status, "step_failed", f"step {step.name}: {result.told()}")
         return {"value": result.value, "named": result.all_named()}
+
+    async def _run(self, step: Step) -> Json:
+        """The result of a script. Without `with` it is given all arguments, and the results of all steps before it."""
+        scripts = self._performer.scripts
+        if scripts is None:
+            raise CallError(500, "script_failed", f"step {step.name}: scripts are not allowed here")
+        given = {name: self._value(value) for name, value in step.arguments.items()}
+        return await scripts.run(step, given or {**self._given, **self._steps})
 
     async def _call(self, call: str, arguments: Mapping[str, Json]) -> Result:
         target = references.operation(self._performer.capability, call)

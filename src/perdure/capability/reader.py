@@ -114,7 +114,7 @@ class _Sections:
         if not location:
             return None
         try:
-            source = parse(self._load(_file(location)), location)
+            source = parse(self._load(file_of(location)), location)
         except OSError as error:
             self._findings.error(entry.at, "import-failed", f"cannot read {location}: {error.strerror or error}")
             return None
@@ -144,7 +144,7 @@ def _kind(item: Json) -> str:
     return kind if kind in ("rest", "mcp", "skill", "control") else "rest" if kind in ("api", None) else "mcp"
 
 
-def _file(location: str) -> str:
+def file_of(location: str) -> str:
     """The path of a location: file:///./x is relative, as the format has it."""
     if not location.startswith("file:"):
         return location
@@ -192,8 +192,6 @@ def _consumed(name: str, resource: str, path: str, shared: list[Parameter], entr
     if form not in FORMATS:
         told = f"outputRawFormat {form!r} is none of {', '.join(FORMATS)}"
         entry.findings.error(entry.path("outputRawFormat"), "unknown-format", told)
-    elif form in ("avro", "protobuf"):
-        entry.findings.error(entry.path("outputRawFormat"), "not-read", f"perdure does not read {form}")
     outputs = [
         Output(name=each, type=one.text("type") or "object", mapping=one.text("value", "mapping"), at=one.at)
         for each, one in entry.named("outputParameters", "consumed output", unnamed=True)

@@ -22,6 +22,7 @@ from perdure.model.json import Json
 
 _STEP_KINDS = ("call", "lookup", "script")
 _OUTPUT_TYPES = ("string", "number", "integer", "boolean", "object", "array")
+_MANAGED = ("health", "info", "scripting")
 _FRONT = (
     "license", "compatibility", "metadata", "allowed-tools", "argument-hint", "user-invocable",
     "disable-model-invocation",
@@ -56,9 +57,21 @@ def exposure(entry: Fields) -> Exposure:
         _rest(entry, found)
     elif kind == "mcp":
         _mcp(entry, found)
+    elif kind == "control":
+        _control(entry, found)
     elif kind == "skill":
         found.skills = [_skill(name, each) for name, each in entry.named("skills", "exposed skill")]
     return found
+
+
+def _control(entry: Fields, found: Exposure) -> None:
+    for name, wanted in found.management.items():
+        if name not in _MANAGED and wanted not in (False, None):
+            told = f"perdure's control adapter has no {name}; it tells health, status (info) and metrics"
+            entry.findings.warning((*entry.path("management"), name), "not-used", told)
+    if entry.mapping("observability").get("traces") not in (None, False):
+        told = "perdure keeps no traces of a capability; it passes traceparent on"
+        entry.findings.warning(entry.path("observability"), "not-used", told)
 
 
 def _rest(entry: Fields, found: Exposure) -> None:
@@ -173,10 +186,6 @@ def _step(name: str, entry: Fields) -> Step:
     kind = entry.text("type") or ("call" if entry.has("call") else "")
     if kind not in _STEP_KINDS:
         entry.findings.error(entry.at, "unknown-type", f"step type {kind!r} is none of {', '.join(_STEP_KINDS)}")
-    elif kind == "script":
-        entry.findings.error(
-            entry.at, "not-run", "perdure runs no scripts of a capability: make it a function of an app"
-        )
     return Step(
         name=name,
         kind=kind,
@@ -186,6 +195,9 @@ def _step(name: str, entry: Fields) -> Step:
         match=entry.text("match", needed=kind == "lookup"),
         lookup_value=entry.text("lookupValue", needed=kind == "lookup"),
         fields=entry.words("outputParameters"),
+        language=entry.text("language"),
+        location=entry.text("location"),
+        files=[*entry.words("dependencies"), entry.text("file", needed=True)] if kind == "script" else [],
         at=entry.at,
     )
 

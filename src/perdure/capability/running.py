@@ -15,6 +15,8 @@ from perdure.capability.loading import Opened, open_file
 from perdure.capability.model import Exposure
 from perdure.capability.performing import Performer
 from perdure.capability.rest import Face
+from perdure.capability.script_steps import steps_of
+from perdure.capability.scripts import Processes
 from perdure.capability.source import DocumentError
 from perdure.capability.upstream import Upstream
 
@@ -30,6 +32,8 @@ class Options(msgspec.Struct, kw_only=True):
     base_uris: Mapping[str, str] = {}
     given: Mapping[str, str] = {}
     strict: bool = False
+    scripts: bool = False
+    """Whether scripts of documents may run."""
     server: str = "http://127.0.0.1:8288"
 
 
@@ -88,7 +92,13 @@ def _run(opened: Opened, options: Options, environment: Mapping[str, str], upstr
             chosen = options.server
         if chosen is not None:
             placed[consumer.namespace] = _moved(consumer.base_uri, chosen)
-    return Running(opened, Performer(opened.capability, Caller(variables, upstream, placed)), placed)
+    performer = Performer(opened.capability, Caller(variables, upstream, placed))
+    if options.scripts:
+        performer.scripts = Processes(opened.capability.folder)
+    elif (script := next(steps_of(opened.capability), None)) is not None:
+        told = f"the step {script.name} is a script: look at it, and give --allow-scripts"
+        opened.findings.error(script.at, "not-run", told)
+    return Running(opened, performer, placed)
 
 
 def _moved(base: str, to: str) -> str:

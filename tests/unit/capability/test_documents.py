@@ -78,7 +78,7 @@ def test_a_document_without_a_fault_has_no_findings() -> None:
         ("/orders/{{id}}", "/orders", "path-parameter", 16),
         ("namespace: tools", "namespace: shop", "duplicate-name", 21),
         ("      call: shop.get-order\n      with: {id: tools.id}\n", "      ref: a.b\n", "unknown-target", 29),
-        ("method: GET", "method: GET\n        outputRawFormat: avro", "not-read", 18),
+        ("method: GET", "method: GET\n        outputRawFormat: protobuf", "missing-key", 16),
         ("method: GET", "method: GET\n        body: {type: jsn, data: 1}", "unknown-body", 18),
         ("https://shop.test", "ftp://shop.test", "bad-uri", 10),
         ("naftiko: 1.0.0-alpha2\n", "", "missing-key", 1),

@@ -11,18 +11,23 @@ import httpx2
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
+from skills_ref import validate
 
 from perdure.capability.catalog import CatalogDoor
 from perdure.capability.control import ControlDoor
-from perdure.capability.generating import generate
+from perdure.capability.generating import VERSIONS, generate
 from perdure.capability.loading import open_file
 from perdure.capability.openapi import document
+from perdure.capability.requests import CallError
 from perdure.capability.rest import RestDoor
 from perdure.capability.running import Options, clashes, prepare
 from perdure.capability.skills import skill, slug
+from perdure.capability.source import parse
 from perdure.cli import main
 from perdure.model.json import Json, decode
-from tests.support.upstreams import FOLDER, FakeUpstream, faces, opened, running
+from tests.support.capability_schema import published
+from tests.support.upstreams import FOLDER, FakeUpstream, faces, opened, perform, running
 
 FILES = sorted(FOLDER / name for name in ("events-api.yaml", "workflow.yaml", "fleet.yaml"))
 
@@ -103,6 +108,30 @@ async def test_skills_are_read_and_downloaded() -> None:
         assert (await http.post("/skills")).status_code == 405
 
 
+async def test_control_counts_what_is_done() -> None:
+    text = (
+        "naftiko: 1.0.0\ninfo: {label: Shop}\ncapability:\n  exposes:\n  - type: control\n    port: 1\n"
+        "    management: {reload: true, logs: false}\n    observability: {traces: {enabled: true}}\n"
+        "  - {type: mcp, port: 2, namespace: m, tools: [{name: t, description: T.,"
+        " inputParameters: [{name: x, type: string, description: X.}],"
+        " outputParameters: [{type: string, value: '{{x}}'}]}]}\n"
+    )
+    document = opened(text)
+    assert [(each.line, each.code) for each in document.findings.all] == [(7, "not-used"), (8, "not-used")]
+    one = running(document, FakeUpstream(lambda request: {}))
+    await perform(one, "t", x="y")
+    with pytest.raises(CallError):
+        await perform(one, "t")
+    door = ControlDoor(faces(one, "control"))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(door), base_url="http://localhost") as http:
+        lines = (await http.get("/metrics")).text.splitlines()
+    assert lines[:2] == [
+        'capability_operations_total{capability="Shop",operation="t",status="200"} 1',
+        'capability_operations_total{capability="Shop",operation="t",status="400"} 1',
+    ]
+    assert lines[2].startswith('capability_operation_seconds_sum{capability="Shop",operation="t"} 0.')
+
+
 async def test_control_tells_health_and_status() -> None:
     text = (
         "naftiko: 1.0.0\ncapability:\n  exposes:\n  - {type: control, port: 1, management: {info: true}}\n"
@@ -113,7 +142,8 @@ async def test_control_tells_health_and_status() -> None:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(door), base_url="http://localhost") as http:
         assert (await http.get("/health/ready")).json() == {"status": "UP"}
         assert (await http.get("/status")).json()["capabilities"][0]["operations"] == {"t": []}
-        assert (await http.get("/metrics")).status_code == 404
+        assert (await http.get("/metrics")).text == ""
+        assert (await http.get("/traces")).status_code == 404
 
 
 def call(*arguments: str) -> Result:
@@ -141,6 +171,16 @@ def test_inspect_shows_routes_tools_and_upstream_calls() -> None:
     assert (found["root"], found["version"]) == ("ikanos", "1.0.0-beta4")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_servers_document_is_valid_by_the_published_schema(version: str) -> None:
+    made = parse(generate("http://127.0.0.1:8288", version=version)).data
+    check = Draft202012Validator(published(version))
+    assert [each.message for each in check.iter_errors(made)] == []
+    made["capability"]["exposes"][1]["tools"]["health"]["hint"] = {}
+    assert list(check.iter_errors(made)), "the schema takes anything"
+    assert call("generate", "--format", "1.0.0-alpha2").exit_code == 2
+
+
 def test_generate_export_skill_and_export_openapi(tmp_path: Path) -> None:
     assert call("generate", "-o", str(tmp_path / "own.yaml")).exit_code == 0
     assert call("validate", "--strict", str(tmp_path / "own.yaml")).exit_code == 0
@@ -150,6 +190,16 @@ def test_generate_export_skill_and_export_openapi(tmp_path: Path) -> None:
     assert again.exit_code == 1 and "--force" in again.stderr
     assert call("export-skill", "-o", str(tmp_path), "--force", "--name", "own").exit_code == 0
     assert "/v1/events" in decode(call("export-openapi", str(tmp_path / "own.yaml")).stdout)["paths"]
+
+
+@pytest.mark.parametrize("file", [None, *FILES], ids=lambda file: file.name if file else "the server's own")
+def test_the_reference_validator_takes_every_skill(file: Path | None, tmp_path: Path) -> None:
+    assert call("export-skill", *([str(file)] if file else []), "-o", str(tmp_path)).exit_code == 0
+    (folder,) = tmp_path.iterdir()
+    assert validate(folder) == []
+    text = (folder / "SKILL.md").read_text()
+    (folder / "SKILL.md").write_text(text.replace("name: ", "name: No ", 1))
+    assert validate(folder), "the validator takes anything"
 
 
 def test_run_refuses_what_it_cannot_run(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ _OPTIONS = (
     ),
     click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="The value of a bound variable."),
     click.option("--strict", is_flag=True, help="Refuse what the published format does not have."),
+    click.option("--allow-scripts", is_flag=True, help="Let files run their scripts, as you."),
     click.option(
         "--url",
         default="http://127.0.0.1:8288",
@@ -58,6 +59,7 @@ def chosen(
     base_uris: tuple[str, ...],
     given: tuple[str, ...],
     strict: bool,
+    allow_scripts: bool,
     url: str,
 ) -> Options:
     """The options as they were given. Raises `UsageError`."""
@@ -75,7 +77,15 @@ def chosen(
         if not name or not equals:
             raise click.UsageError(f"--set {text}: write NAME=VALUE")
         variables[name] = value
-    return Options(rest_port=rest_port, mcp_port=mcp_port, base_uris=placed, given=variables, strict=strict, server=url)
+    return Options(
+        rest_port=rest_port,
+        mcp_port=mcp_port,
+        base_uris=placed,
+        given=variables,
+        strict=strict,
+        scripts=allow_scripts,
+        server=url,
+    )
 
 
 def prepared(files: tuple[Path, ...], options: Options, upstream: Upstream) -> list[Running]:

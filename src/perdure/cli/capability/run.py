@@ -25,6 +25,7 @@ def command(
     base_uris: tuple[str, ...],
     given: tuple[str, ...],
     strict: bool,
+    allow_scripts: bool,
     url: str,
     timeout: float,
     db: str,
@@ -42,7 +43,7 @@ def command(
     from perdure.capability.upstream import HttpUpstream
     from perdure.cli.capability.hosting import host, over_stdio
 
-    options = chosen(rest_port, mcp_port, base_uris, given, strict, url)
+    options = chosen(rest_port, mcp_port, base_uris, given, strict, allow_scripts, url)
     upstream = HttpUpstream(timeout)
     running = prepared(files, options, upstream)
     if stdio:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from perdure.model.json import Json
 from perdure.server.catalogue import schemas as s
@@ -34,15 +34,32 @@ async def state(ask: Ask, run_id: str) -> dict[str, Json]:
 
 
 async def until_ended(
-    ask: Ask, run_ids: Sequence[str], timeout: float, interval: float, caller: Caller
+    ask: Ask,
+    run_ids: Sequence[str],
+    timeout: float,
+    interval: float,
+    caller: Caller,
+    look: Callable[[str], Awaitable[None]] | None = None,
 ) -> list[dict[str, Json]]:
-    """Where runs stand when all of them have ended, or the time (s) is over. The caller hears how time passes."""
+    """Where runs stand when all of them have ended, or the time (s) is over. The caller hears how time passes.
+
+    `look` is shown each run that has not ended, and may raise.
+    """
     deadline = asyncio.get_running_loop().time() + timeout
     pause = min(interval, 0.02)
+    before = ""
     while True:
         states = [await state(ask, run_id) for run_id in run_ids]
+        open_ones = [each["runId"] for each in states if each["status"] not in ENDED]
+        now = ", ".join(f"{each['runId']} is {each['status']}" for each in states)
+        if now != before:
+            await caller.log("info", now)
+        before = now
+        for run_id in open_ones:
+            if look is not None:
+                await look(run_id)
         left = deadline - asyncio.get_running_loop().time()
-        if left <= 0 or all(each["status"] in ENDED for each in states):
+        if left <= 0 or not open_ones:
             return states
         await caller.report(timeout - left, timeout, ", ".join(each["status"] for each in states))
         await asyncio.sleep(min(pause, left))

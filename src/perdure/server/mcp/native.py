@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 
+import msgspec
+
 from perdure.model.json import Json, encode
+from perdure.server.mcp.agent_runs import PREFIX, AgentRuns
+from perdure.server.mcp.agents import AgentTold
+from perdure.server.mcp.agents import tools as agent_tools
 from perdure.server.mcp.asking import Ask, read
 from perdure.server.mcp.functions import function_tool
-from perdure.server.mcp.offering import Caller, Content, Offering, Prompt, PromptArgument, Resource
+from perdure.server.mcp.offering import Caller, Content, Offering, Prompt, PromptArgument, Resource, Task, Tasks, Tool
 from perdure.server.mcp.runs import RunTasks
 from perdure.server.mcp.skill import own_skill
 from perdure.server.mcp.tools import tools
@@ -17,7 +22,8 @@ from perdure.server.mcp.waiting import WORD, shape
 _ABOUT = (
     "A perdure server: durable functions, started by events. send_event starts what an event triggers; get_event_runs "
     "tells which runs that were; get_run and get_run_trace show them. invoke_function_sync starts one and waits. "
-    "When something failed, begin with explain_run_failure; when something hangs, with list_stuck_runs."
+    "When something failed, begin with explain_run_failure; when something hangs, with list_stuck_runs. Agents, where "
+    "the server has some, are asked by ask_AGENT; list_suspended_runs shows which of their runs wait for a person."
 )
 _RESOURCES = {
     "run": ("run://{runId}", "/v2/runs/{runId}", {"includeOutput": True}, "A run, with what came of it."),
@@ -37,9 +43,14 @@ _RESOURCES = {
 }
 
 
-def offering(ask: Ask, functions: Sequence[str] = ()) -> Offering:
+def offering(ask: Ask, functions: Sequence[str] = (), agents: Sequence[AgentTold] = ()) -> Offering:
     """All that a server offers; `functions` are the slugs of those that are tools."""
-    made = [*tools(ask), *(function_tool(ask, slug) for slug in sorted(functions))]
+    runs, asked = RunTasks(ask, {WORD: shape}), AgentRuns(ask)
+    found = [*tools(ask), *agent_tools(asked, agents)]
+    functions = sorted(functions)
+    made = _told_apart(
+        [*sorted(found, key=lambda tool: tool.name), *(function_tool(ask, runs, one) for one in functions)]
+    )
     return Offering(
         name="perdure",
         version=version("perdure"),
@@ -47,10 +58,42 @@ def offering(ask: Ask, functions: Sequence[str] = ()) -> Offering:
         tools=made,
         resources=[_resource(ask, name) for name in _RESOURCES],
         prompts=[_DEBUG, _TRIAGE],
-        tasks=RunTasks(ask, {WORD: shape}),
+        tasks=_EveryTask(runs, asked) if agents else runs,
         skills=[own_skill(made)],
         complete=_completing(ask),
     )
+
+
+def _told_apart(tools: Sequence[Tool]) -> list[Tool]:
+    """The tools under names of their own: ids that tools cannot have as names may have become the same."""
+    found: dict[str, Tool] = {}
+    for tool in tools:
+        name, number = tool.name, 1
+        while name in found:
+            number += 1
+            name = f"{tool.name[:60]}_{number}"
+        found[name] = msgspec.structs.replace(tool, name=name) if number > 1 else tool
+    return list(found.values())
+
+
+class _EveryTask:
+    """Tasks that are runs of functions, and those that are runs of agents."""
+
+    def __init__(self, runs: Tasks, agents: Tasks) -> None:
+        self._runs = runs
+        self._agents = agents
+
+    async def get(self, task_id: str) -> Task:
+        return await self._of(task_id).get(task_id)
+
+    async def update(self, task_id: str, responses: Mapping[str, Json]) -> None:
+        await self._of(task_id).update(task_id, responses)
+
+    async def cancel(self, task_id: str) -> None:
+        await self._of(task_id).cancel(task_id)
+
+    def _of(self, task_id: str) -> Tasks:
+        return self._agents if task_id.startswith(PREFIX) else self._runs
 
 
 def _completing(ask: Ask) -> Callable[[str, str], Awaitable[list[str]]]:

@@ -38,10 +38,15 @@ async def _unheard(progress: float, total: float | None, message: str) -> None:
     return None
 
 
+async def _unread(level: str, data: Json) -> None:
+    return None
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks: the headers of the request, with names in lower case (none over standard input), and what it can do.
 
-    `responses` and `state` are what came back for `InputNeeded`. `report` tells progress to whoever wants to hear it.
+    `responses` and `state` are what came back for `InputNeeded`. `report` tells progress to whoever wants to hear it,
+    `log` a line of a log (`debug` to `emergency`).
     """
 
     headers: Mapping[str, str] = {}
@@ -49,6 +54,12 @@ class Caller(msgspec.Struct, frozen=True):
     responses: Mapping[str, Json] = {}
     state: Json = None
     report: Callable[[float, float | None, str], Awaitable[None]] = _unheard
+    log: Callable[[str, Json], Awaitable[None]] = _unread
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether there is a person behind it who fills in forms."""
+        return "elicitation" in self.capabilities
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -191,8 +202,10 @@ class Offering(msgspec.Struct, frozen=True, kw_only=True):
     skills: Sequence[Skill] = ()
     complete: Callable[[str, str], Awaitable[list[str]]] | None = None
     """Values of an argument, by its name, that begin with a text."""
-    secret: bytes = b""
-    """What the state of questions is signed with; a random one if it is empty, which another process does not know."""
+    changes: Callable[[], Json] = lambda: None
+    """What the list of tools depends on: what this gives is another when the list is."""
+    ending: Callable[[], bool] = lambda: False
+    """Whether the server is about to stop: streams end then."""
     ttl: int = 60_000
     """How long lists may be kept by those who ask for them (ms)."""
 

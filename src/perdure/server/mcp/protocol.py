@@ -16,17 +16,17 @@ import mcp_types as types
 import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
-from mcp.server.caching import CacheHint
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from perdure.model.json import Json
-from perdure.server.mcp import skill_handlers, task_handlers
+from perdure.server.mcp import listening, session_handlers, skill_handlers, task_handlers
 from perdure.server.mcp.listing import KeptLists
 from perdure.server.mcp.offering import (
+    Caller,
     Content,
-    InputNeeded,
     NoResourceError,
     Offering,
     Prompt,
@@ -36,31 +36,34 @@ from perdure.server.mcp.offering import (
 )
 from perdure.server.mcp.results import block, result
 from perdure.server.mcp.rounds import Rounds
+from perdure.server.mcp.seals import Seals
+from perdure.server.mcp.sessions import Session
 
 Context: TypeAlias = ServerRequestContext[Json, Json]
 _SHOWN = 300
+_KEPT: tuple[CacheableMethod, ...] = (
+    "server/discover",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "prompts/list",
+)
 _MAX_VALUES = 100
 _NAMES = re.compile(r"\{+([\w-]+)\}+")
 
 
-def build(offering: Offering) -> Server[Json]:
-    """The server of an offering."""
+def build(offering: Offering, seals: Seals | None = None, pipe: Session | None = None) -> Server[Json]:
+    """The server of an offering. `seals`: what questions are sealed with; `pipe`: the session where it is no HTTP."""
     if offering.skills:
         files = skill_handlers.resources(offering.skills)
         offering = msgspec.structs.replace(offering, resources=[*offering.resources, *files])
-    handlers = _Handlers(offering)
-    hint = CacheHint(ttl_ms=offering.ttl, scope="private")
+    rounds = Rounds(seals or Seals(os.urandom(32)), pipe or Session("", "", {}))
+    handlers = _Handlers(offering, rounds)
     server = Server[Json](
         offering.name,
         version=offering.version,
         instructions=offering.instructions or None,
-        cache_hints={
-            "server/discover": hint,
-            "tools/list": hint,
-            "resources/list": hint,
-            "resources/templates/list": hint,
-            "prompts/list": hint,
-        },
+        cache_hints=dict.fromkeys(_KEPT, CacheHint(ttl_ms=offering.ttl, scope="private")),
         get_tool_input_schema=handlers.input_schema,
         on_list_tools=handlers.list_tools,
     )
@@ -77,6 +80,9 @@ def build(offering: Offering) -> Server[Json]:
         server.add_request_handler("prompts/get", types.GetPromptRequestParams, handlers.get_prompt)
     if offering.complete is not None:
         server.add_request_handler("completion/complete", types.CompleteRequestParams, handlers.complete)
+    read = handlers.read_resource if offering.resources else None
+    session_handlers.add(server, rounds, read)
+    listening.add(server, offering, read)
     if offering.skills:
         skill_handlers.add(server, offering.skills, offering.ttl)
     if offering.tasks is not None:
@@ -85,13 +91,13 @@ def build(offering: Offering) -> Server[Json]:
 
 
 class _Handlers:
-    def __init__(self, offering: Offering) -> None:
+    def __init__(self, offering: Offering, rounds: Rounds) -> None:
         self._tools = {each.name: each for each in offering.tools}
         self._checks = {each.name: Draft202012Validator(each.input_schema) for each in offering.tools}
         self._resources = [(each, _pattern(each.uri)) for each in offering.resources]
         self._prompts = {each.name: each for each in offering.prompts}
         self._tasks = offering.tasks
-        self._rounds = Rounds(offering.secret or os.urandom(32))
+        self._rounds = rounds
         self._complete = offering.complete
         self._listed = types.ListToolsResult(tools=[_tool(each) for each in offering.tools])
 
@@ -113,14 +119,15 @@ class _Handlers:
         wrong = best_match(self._checks[params.name].iter_errors(given))
         if wrong is not None:
             return _failed(f"Invalid arguments for {params.name}: {_told(wrong)}")
+        start = tool.start if self._tasks is not None and knows_tasks else None
+
+        async def act(caller: Caller) -> HandlerResult:
+            if start is not None and self._tasks is not None:
+                return task_handlers.created(await self._tasks.get(await start(given, caller)))
+            return result(await tool.call(given, caller))
+
         try:
-            if tool.start is not None and self._tasks is not None and knows_tasks:
-                return task_handlers.created(
-                    await self._tasks.get(await tool.start(given, self._rounds.caller(ctx, params)))
-                )
-            return result(await tool.call(given, self._rounds.caller(ctx, params)))
-        except InputNeeded as needed:
-            return self._rounds.ask(ctx, params.name, needed)
+            return await self._rounds.carry(ctx, params, tool.name, act)
         except ToolError as error:
             return _failed(str(error))
 
@@ -164,15 +171,16 @@ class _Handlers:
         if found is None:
             raise MCPError(types.INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
         resource, values = found
+
+        async def act(caller: Caller) -> HandlerResult:
+            return types.ReadResourceResult(contents=[_content(uri, await resource.read(values, caller))])
+
         try:
-            content = await resource.read(values, self._rounds.caller(ctx, params))
-        except InputNeeded as needed:
-            return self._rounds.ask(ctx, uri, needed)
+            return await self._rounds.carry(ctx, params, uri, act)
         except NoResourceError as error:
             raise MCPError(types.INVALID_PARAMS, f"Resource not found: {error}", {"uri": uri}) from error
         except ToolError as error:
             raise MCPError(types.INTERNAL_ERROR, str(error), {"uri": uri}) from error
-        return types.ReadResourceResult(contents=[_content(uri, content)])
 
     def _find(self, uri: str) -> tuple[Resource, dict[str, str]] | None:
         for resource, pattern in self._resources:
@@ -193,17 +201,18 @@ class _Handlers:
         missing = [each.name for each in prompt.arguments if each.required and not given.get(each.name)]
         if missing:
             raise MCPError(types.INVALID_PARAMS, f"prompt {prompt.name} needs {', '.join(missing)}")
+
+        async def act(caller: Caller) -> HandlerResult:
+            messages = [
+                types.PromptMessage(role="assistant" if role == "assistant" else "user", content=block(content))
+                for role, content in await prompt.render(given, caller)
+            ]
+            return types.GetPromptResult(description=prompt.description or None, messages=messages)
+
         try:
-            rendered = await prompt.render(given, self._rounds.caller(ctx, params))
-        except InputNeeded as needed:
-            return self._rounds.ask(ctx, params.name, needed)
+            return await self._rounds.carry(ctx, params, prompt.name, act)
         except ToolError as error:
             raise MCPError(types.INTERNAL_ERROR, str(error)) from error
-        messages = [
-            types.PromptMessage(role="assistant" if role == "assistant" else "user", content=block(content))
-            for role, content in rendered
-        ]
-        return types.GetPromptResult(description=prompt.description or None, messages=messages)
 
     async def complete(self, ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
         found: list[str] = []

@@ -25,7 +25,10 @@ def output(run_id: str, run: Json) -> Answer:
     """The output of a run as an answer; its failure is one, too."""
     value = run.get("output")
     if run["status"] == "COMPLETED":
-        return Answer(text=value) if isinstance(value, str) else Answer(value, None if value is not None else "null")
+        # Structured content is an object: what is none is in one.
+        if isinstance(value, str) or value is None:
+            return Answer({"result": value}, "null" if value is None else value)
+        return Answer(value)
     name, message = (value.get("name"), value.get("message")) if isinstance(value, dict) else ("", value)
     return Answer(text=f"{name or 'The function failed'}: {message}", failed=True)
 

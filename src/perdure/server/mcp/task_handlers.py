@@ -79,6 +79,19 @@ def _fields(task: Task) -> dict[str, Json]:
     return fields | {"statusMessage": task.message} if task.message else fields
 
 
+def detailed(task: Task) -> dict[str, Json]:
+    """Where a task stands, with what it asks for, or what came of it."""
+    shown = _fields(task)
+    if task.status == "input_required":
+        shown["inputRequests"] = dict(task.inputs)
+    elif task.status == "completed" and task.answer is not None:
+        given = result(task.answer).model_dump(by_alias=True, mode="json", exclude_none=True)
+        shown["result"] = {"resultType": "complete", **given}
+    elif task.status == "failed":
+        shown["error"] = {"code": types.INTERNAL_ERROR, "message": task.error}
+    return shown
+
+
 class _Handlers:
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -89,15 +102,7 @@ class _Handlers:
             task = await self._tasks.get(params.task_id)
         except NoTaskError as error:
             raise _unknown(params) from error
-        shown: dict[str, Json] = {"resultType": "complete", **_fields(task)}
-        if task.status == "input_required":
-            shown["inputRequests"] = dict(task.inputs)
-        elif task.status == "completed" and task.answer is not None:
-            given = result(task.answer).model_dump(by_alias=True, mode="json", exclude_none=True)
-            shown["result"] = {"resultType": "complete", **given}
-        elif task.status == "failed":
-            shown["error"] = {"code": types.INTERNAL_ERROR, "message": task.error}
-        return shown
+        return {"resultType": "complete", **detailed(task)}
 
     async def update(self, ctx: Context, params: UpdateParams) -> dict[str, Json]:
         _check(ctx, params)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from perdure.model.json import Json
 from perdure.server.catalogue import V1, V2, Operation, hints, request_for, tool_schema
 from perdure.server.catalogue import schemas as s
-from perdure.server.mcp import diagnosis, documents, functions, waiting
+from perdure.server.mcp import agents, diagnosis, documents, functions, waiting
 from perdure.server.mcp.asking import Ask, parsed, told
 from perdure.server.mcp.offering import Answer, Caller, Tool, ToolError
 from perdure.server.mcp.portable import described, portable
@@ -24,6 +24,7 @@ TOOLSETS = {
     "apps": "apps: list, show",
     "diagnose": "why a run failed, and which stand still",
     "server": "whether the server answers",
+    agents.TOOLSET: "agents: ask them, and decide what waits for a person",
     documents.TOOLSET: "the documentation: list, read, search",
     functions.TOOLSET: "functions: each a tool of its own; only when it is asked for",
 }
@@ -32,9 +33,8 @@ _BEFORE_ID = re.compile(r"/(\w+?)s/\{id\}")
 
 
 def tools(ask: Ask) -> list[Tool]:
-    """All tools, by name."""
-    found = [*_projected(ask), _list_functions(ask), *waiting.tools(ask), *diagnosis.tools(ask), *documents.tools()]
-    return sorted(found, key=lambda tool: tool.name)
+    """The tools of every server, whatever its apps are."""
+    return [*_projected(ask), _list_functions(ask), *waiting.tools(ask), *diagnosis.tools(ask), *documents.tools()]
 
 
 def _projected(ask: Ask) -> Iterator[Tool]:
