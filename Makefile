@@ -63,6 +63,12 @@ demo: venv ## what perdure promises, end to end: processes killed in the middle,
 test: venv ## run the tests
 	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
 
+# Some 15 minutes. PERDURE_CLUSTER_SEED takes another course.
+.PHONY: chaos
+chaos: venv ## three nodes on one PostgreSQL, 10,000 runs, and 200 things that happen to them
+	PERDURE_CLUSTER_ROUNDS=$${PERDURE_CLUSTER_ROUNDS:-200} PERDURE_CLUSTER_EVENTS=$${PERDURE_CLUSTER_EVENTS:-50} \
+	    $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/chaos/test_cluster.py $(PYTEST_ARGS)
+
 .PHONY: check
 check: venv ## lint, format, types (mypy and pyright), import rules
 	$(BIN)/ruff check
@@ -104,6 +110,10 @@ bench-endpoints: venv ## measure durable endpoints beside the same handlers with
 bench-agents: venv $(BENCH_VENV)/.developed ## measure durable agents beside the bare loop, and pydantic-ai on DBOS
 	$(BIN)/python -m bench.agents --peer $(BENCH_VENV)/bin/python $(BENCH_ARGS)
 
+.PHONY: bench-agents-http
+bench-agents-http: venv ## measure agents over HTTP: what it adds, how late chunks are, 500 streams at once
+	$(BIN)/python -m bench.agents_http $(BENCH_ARGS)
+
 # The locks carry hashes and no addresses, so that any registry or mirror serves them.
 # --upgrade takes the newest versions that pyproject.toml admits.
 .PHONY: lock
@@ -118,14 +128,14 @@ lock: ## resolve all locks again: requirements.lock, bench's and deploy's (needs
 	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
 	    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements.lock \
 	    --output-file deploy/build.lock -
-	rm -f bench/package-lock.json tests/interop/sdk/package-lock.json tests/support/chromium/package-lock.json
-	for folder in bench tests/interop/sdk tests/support/chromium; do \
+	rm -f bench/package-lock.json tests/interop/sdk/package-lock.json tests/support/chromium/package-lock.json tests/support/postgres_versions/package-lock.json
+	for folder in bench tests/interop/sdk tests/support/chromium tests/support/postgres_versions; do \
 	    npm install --prefix $$folder --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
 	    $(PYTHON) -c 'import json, sys; path = sys.argv[1]; lock = json.load(open(path)); [p.pop("funding", None) for p in lock["packages"].values()]; open(path, "w").write(json.dumps(lock, indent=2) + "\n")' $$folder/package-lock.json; \
 	done
 
 .PHONY: clean
 clean: ## remove environments, caches and build products
-	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules tests/interop/sdk/node_modules tests/interop/sdk/v3/node_modules tests/support/chromium/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) bench/node_modules tests/interop/sdk/node_modules tests/interop/sdk/v3/node_modules tests/support/chromium/node_modules tests/support/postgres_versions/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf .coverage .coverage.* htmlcov
 	find src tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -37,12 +37,16 @@ _SIDE_BY_SIDE = [
     Plan(Subject("skeleton", "skeleton", "skeleton: the same commits, no engine"), _FAST, _QUICK_FAST),
     Plan(Subject("restate", "restate", "Restate"), _FAST, _QUICK_FAST),
     Plan(Subject("perdure-postgres", "perdure", "perdure, PostgreSQL 18", "postgres"), _FAST, _QUICK_FAST),
+    Plan(Subject("perdure-two-nodes", "two_nodes", "perdure, PostgreSQL 18, two nodes"), _FAST, _QUICK_FAST),
     Plan(Subject("dbos-postgres", "dbos", "DBOS, PostgreSQL 18", "postgres"), _SLOW, _QUICK_SLOW),
     Plan(Subject("dbos-sqlite", "dbos", "DBOS, SQLite", "sqlite"), _SLOW, _QUICK_SLOW),
 ]
 _OWN = [
     Plan(Subject("steps", "steps", "a step in short and long runs"), Task(scale=2), Task(scale=1)),
     Plan(Subject("sleepers", "sleepers", "runs that sleep for hours"), Task(scale=100_000), Task(scale=5_000)),
+    Plan(
+        Subject("claims", "claims", "claims beside sleepers, PostgreSQL 18"), Task(scale=1_000_000), Task(scale=20_000)
+    ),
     Plan(Subject("due", "due", "sleepers due at one moment"), Task(scale=10_000), Task(scale=2_000)),
 ]
 _PROFILES = [

@@ -133,7 +133,8 @@ async def _measured(folder: Path) -> Figures:
 
 def _peer(python: str, folder: Path) -> Figures:
     """pydantic-ai with DBOS, in an environment of its own."""
-    command = [python, str(Path(__file__).with_name("agents_peer.py")), str(folder), "100"]
+    # A link to it would not have the environment's packages.
+    command = [str(Path(python).absolute()), str(Path(__file__).with_name("agents_peer.py")), str(folder), "100"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=folder)
     found = msgspec.json.decode(done.stdout.splitlines()[-1], type=dict[str, list[float]])
     with_engine, without = (statistics.median(found[name]) for name in ("durable", "bare"))

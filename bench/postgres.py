@@ -9,6 +9,7 @@ import os
 import pwd
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -47,6 +48,10 @@ def server(directory: Path) -> Iterator[tuple[str, int]]:
     )
     try:
         ports.wait_for(port, process)
+        # It listens before it takes anybody in.
+        ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
+        while subprocess.run(ready, check=False).returncode:
+            time.sleep(0.05)
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres", process.pid
     finally:
         # The immediate shutdown: what it holds is thrown away.

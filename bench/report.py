@@ -13,11 +13,14 @@ Rounds = Mapping[str, Sequence[Measured]]
 BASE = "perdure"
 _REQUIRED_RUNS, _REQUIRED_ONE_MS, _REQUIRED_ONE_SHARE = 4000, 2.0, 1 / 3
 _REQUIRED_RATIOS = {"restate": 8.0, "dbos-sqlite": 30.0}
+_POSTGRES, _TWO_NODES, _DBOS = "perdure-postgres", "perdure-two-nodes", "dbos-postgres"
+_REQUIRED_OVER_DBOS = 10.0
 _REQUIRED_FIGURES = {
     ("steps", "alone: ratio"): 1.3,
     ("steps", "in flight: ratio"): 1.3,
     ("sleepers", "added memory (RSS), MB"): 150.0,
     ("sleepers", "CPU while idle, % of a core"): 1.0,
+    ("claims", "cost: ratio"): 1.3,
     ("due", "all started, s"): 5.0,
 }
 
@@ -54,9 +57,9 @@ def sustained(measured: Measured) -> float:
     return measured.long or 0.0
 
 
-def ratios(rounds: Rounds, name: str, figure: Callable[[Measured], float]) -> list[float]:
-    """A subject's figure over perdure's, in each round that both finished."""
-    return [figure(other) / figure(base) for base, other in zip(rounds[BASE], rounds[name], strict=True)]
+def ratios(rounds: Rounds, name: str, figure: Callable[[Measured], float], *, base: str = BASE) -> list[float]:
+    """A subject's figure over that of another, perdure's by default, in each round that both finished."""
+    return [figure(other) / figure(first) for first, other in zip(rounds[base], rounds[name], strict=True)]
 
 
 def _inverse(values: Iterable[float]) -> list[float]:
@@ -117,6 +120,14 @@ def requirements(rounds: Rounds, figures: Mapping[str, Measured]) -> str:
         if rounds.get("restate"):
             found = _inverse(ratios(rounds, "restate", p50))
             judge("one after another, p50 over restate's", found, _REQUIRED_ONE_SHARE)
+    if rounds.get(_POSTGRES) and rounds.get(_DBOS):
+        found = ratios(rounds, _POSTGRES, throughput, base=_DBOS)
+        judge(f"500 in flight, {_POSTGRES} times {_DBOS}", found, _REQUIRED_OVER_DBOS, least=True)
+        found = ratios(rounds, _POSTGRES, p50, base=_DBOS)
+        judge(f"one after another, {_POSTGRES} over {_DBOS}", found, 1.0)
+    if rounds.get(_POSTGRES) and rounds.get(_TWO_NODES):
+        found = ratios(rounds, _TWO_NODES, throughput, base=_POSTGRES)
+        judge(f"500 in flight, {_TWO_NODES} times {_POSTGRES}", found, 1.0, least=True)
     for (name, figure), most in _REQUIRED_FIGURES.items():
         if name in figures:
             judge(f"{name}: {figure}", [figures[name].figures[figure]], most)

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from perdure.bus import RedisBus
 from perdure.engine.retention import Retention
 from perdure.model.errors import ConfigError
 from perdure.model.keys import Keys
@@ -24,11 +25,13 @@ class NodeOptions(TypedDict, total=False):
     instead of the backoff table. `max_active`: how many runs execute at once (1000); `max_per_app`: how many of each
     app on another server do, besides (1000). `max_stream_bytes`: what the stream of one run may hold (64 MiB).
     `shutdown_timeout`: how many seconds executing steps have to finish when the node stops (10). `lifetime`: within how
-    many seconds others take over the work of a node that died (15), where several share a database. `keys`: those with
+    many seconds others take over the work of a node that died (15), where several share a database. `bus`: the URL of a
+    Redis or Valkey server over which they tell each other the news, instead of by the database. `keys`: those with
     which calls of apps on other servers are signed; `allow_private`: whether requests made for such apps may go to
     private addresses (yes). `endpoint_silence`: how many seconds an app on another server that answers the first
     request of an endpoint may be silent before the request is made again (600), `endpoint_grace` the same after a
-    restart of this node (5). `clock`: the time, for tests; `entropy` and `chance`: the sources of ids and jitter.
+    restart of this node (5). `environment_id`: the environment that it is, on the wire. `clock`: the time, for tests;
+    `entropy` and `chance`: the sources of ids and jitter.
     """
 
     retention: Retention | None
@@ -38,10 +41,12 @@ class NodeOptions(TypedDict, total=False):
     max_stream_bytes: int
     shutdown_timeout: float
     lifetime: float
+    bus: str | None
     keys: Keys | None
     allow_private: bool
     endpoint_silence: float
     endpoint_grace: float
+    environment_id: str
     clock: Clock | None
     entropy: Callable[[int], bytes]
     chance: Callable[[], float]
@@ -57,6 +62,10 @@ def make_node(apps: App | Iterable[App], db: str | Path | Store, **options: Unpa
     if problems:
         raise ConfigError("perdure.embedded", problems)
     store = make_store(db) if isinstance(db, str | Path) else db
+    if store.exclusive and options.get("bus") is not None:
+        raise ConfigError(
+            "perdure.embedded", ["bus: is for nodes that share a PostgreSQL database; a file has one node"]
+        )
     return Node(served, store, **options)
 
 
@@ -82,6 +91,12 @@ def _faults(apps: Sequence[object], db: str | Path | Store, options: dict[str, o
         # As the options of functions do, None stands for what is not given.
         if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value >= least):
             problems.append(f"{name}: must be {what}, got {value!r}")
+    bus = options.get("bus")
+    try:
+        if bus is not None:
+            RedisBus(str(bus))
+    except ValueError as error:
+        problems.append(f"bus: {error}")
     retention = options.get("retention")
     if retention is not None and not isinstance(retention, Retention):
         problems.append(f'retention: must be Retention(...), such as Retention(completed="1d"), got {retention!r}')

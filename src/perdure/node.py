@@ -19,12 +19,13 @@ from perdure.apps.registry import Registry
 from perdure.apps.remote import WEBSOCKET, RemoteApps
 from perdure.apps.settings import Patience
 from perdure.apps.workers import WorkerPool
-from perdure.bus import Hub
+from perdure.bus import Hub, RedisBus
 from perdure.engine import intake, reads, views
 from perdure.engine.catalogue import Catalogue, CompiledFunction
 from perdure.engine.endpoints import installation_secret
 from perdure.engine.retention import Retention
 from perdure.model.config import FunctionConfig
+from perdure.model.environments import MAIN_ID
 from perdure.model.errors import ConfigError, StoreError
 from perdure.model.ids import UlidFactory
 from perdure.model.json import Json
@@ -71,10 +72,12 @@ class Node(Operations):
         max_stream_bytes: int = MAX_STREAM_BYTES,
         shutdown_timeout: float = 10.0,
         lifetime: float = 15.0,
+        bus: str | None = None,
         keys: Keys | None = None,
         allow_private: bool = True,
         endpoint_silence: float = Patience().silence,
         endpoint_grace: float = Patience().grace,
+        environment_id: str = MAIN_ID,
     ) -> None:
         clock = clock or SystemClock()
         decider = Decider(store, clock, UlidFactory(clock.now, entropy), chance, fixed_retry=retry_interval)
@@ -85,15 +88,17 @@ class Node(Operations):
                 max_per_app=max_per_app,
                 max_stream_bytes=max_stream_bytes,
                 lifetime=int(lifetime * 1000),
+                bus=None if bus is None else RedisBus(bus),
             )
         )
         self.store = store
         self.apps = list(apps)
-        self.realtime = Hub(clock.now, UlidFactory(clock.now, entropy))
+        self.environment_id = environment_id
+        self.realtime = Hub(clock.now, UlidFactory(clock.now, entropy), environment_id)
         self.sweeper = Sweeper(decider, retention or Retention())
         self._shutdown_timeout = shutdown_timeout
         self._started = False
-        self.workers = WorkerPool(clock, entropy)
+        self.workers = WorkerPool(clock, entropy, environment_id=environment_id)
         self._remote = RemoteApps(
             self.runner, self.workers, self._registering, keys=keys, allow_private=allow_private,
             patience=Patience(endpoint_silence, endpoint_grace),
@@ -127,7 +132,7 @@ class Node(Operations):
                 await self.register(app)
             if not self.store.exclusive:
                 self._known = await self._stored()
-            await self.runner.start()
+            await self.runner.start(self.secret("bus").hex())
         except BaseException:
             await self.store.close()
             raise
@@ -138,7 +143,7 @@ class Node(Operations):
         self._started = True
 
     def _tell_others(self, said: str) -> None:
-        self.store.tell(f"say {said}")
+        self.runner.neighbours.relay.tell(f"say {said}")
 
     async def _apps_changed(self) -> None:
         """Another node has registered functions, paused them, or synced apps."""
@@ -217,6 +222,11 @@ class Node(Operations):
 
     async def register(self, app: App) -> None:
         """Puts an app's functions in force: new starts, and in-flight runs from their next step on, use this code."""
+        if app.offers:
+            # Programs without agents need not load them.
+            from perdure.agents.stored import serve_stored_agents
+
+            serve_stored_agents(app)
         configs = [function.config for function in app.functions.values()]
         await self.registry.hand_over(app.id)
         await self.register_configs(app.id, configs)
@@ -242,6 +252,27 @@ class Node(Operations):
     def streams(self) -> Streams:
         """What runs say while they go on."""
         return self.runner.streams
+
+    @property
+    def changes(self) -> str:
+        """How far the records have got; where other nodes record, too, it changes every 2 s."""
+        others = 0 if self.store.exclusive else self.clock.now() // 2000
+        return f"{self.decider.node}-{self.decider.changes}-{others}"
+
+    @property
+    def retention(self) -> Retention:
+        """How long what has ended is kept."""
+        return self.sweeper.policy
+
+    @property
+    def id(self) -> str:
+        """What tells this node from others on its database; new with every start."""
+        return self.decider.node
+
+    @property
+    def has_bus(self) -> bool:
+        """Whether its news travel over a bus that all nodes of the database hear."""
+        return self.runner.neighbours.relay.shared
 
     @property
     def load(self) -> tuple[int, int]:

@@ -21,6 +21,7 @@ NPM_LOCKS = [
     "bench/package-lock.json",
     "tests/interop/sdk/package-lock.json",
     "tests/support/chromium/package-lock.json",
+    "tests/support/postgres_versions/package-lock.json",
 ]
 
 

@@ -20,9 +20,10 @@ from perdure.cli import main
 from perdure.client import Client
 from perdure.engine.views import AgentHealth, Health
 from perdure.model.json import Json
-from perdure.server.metrics import Metrics
+from perdure.server.metrics import Here, Metrics
 from tests.support.dev_server import DevServer
 from tests.support.postgres import PostgresServer
+from tests.support.valkey import ValkeyServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -36,6 +37,7 @@ MANIFESTS: dict[str, Json] = {
 POD: Json = MANIFESTS["Deployment"]["spec"]["template"]["spec"]
 CONTAINER: Json = POD["containers"][0]
 KEYS = {"PERDURE_EVENT_KEY": "orders-4f9c2b", "PERDURE_SIGNING_KEY": "signkey-prod-" + "0123456789abcdef" * 4}
+_HERE = Here("node", (0, 0), 0)
 _NOTHING = Health({}, {}, [], [], {}, [], AgentHealth(0, 0, []))
 SIZE = {"": 1, "s": 1, "m": 60}
 
@@ -132,13 +134,11 @@ def test_the_manifests_mean_each_other() -> None:
 
 
 def test_the_metrics_to_watch_are_metrics() -> None:
-    exposed = {
-        line.split()[2] for line in Metrics().expose(_NOTHING, (0, 0), 0).decode().splitlines() if line[0] == "#"
-    }
+    exposed = {line.split()[2] for line in Metrics().expose(_NOTHING, _HERE, 0).decode().splitlines() if line[0] == "#"}
     watched = re.findall(r"`(perdure_[a-z_]+)", (DEPLOY.parent / "docs" / "deploying.md").read_text())
     assert len(watched) > 6 and set(watched) <= exposed
     states = re.findall(r'`perdure_(\w+)\{state="(\w+)"', (DEPLOY.parent / "docs" / "deploying.md").read_text())
-    text = Metrics().expose(_NOTHING, (0, 0), 0).decode()
+    text = Metrics().expose(_NOTHING, _HERE, 0).decode()
     for name, state in states:
         assert f'perdure_{name}{{state="{state}"}} 0.0' in text
 
@@ -166,7 +166,9 @@ def test_the_placeholders_of_the_secret_start_no_server() -> None:
 
 
 @pytest.mark.slow
-async def test_the_composition_as_processes(tmp_path: Path, postgres_server: PostgresServer) -> None:
+async def test_the_composition_as_processes(
+    tmp_path: Path, postgres_server: PostgresServer, valkey_server: ValkeyServer
+) -> None:
     """Both servers with their arguments and variables, but for ports and an app; one stops in the middle."""
     url = postgres_server.new_database()
     (tmp_path / "composed.py").write_text(APP)
@@ -176,6 +178,8 @@ async def test_the_composition_as_processes(tmp_path: Path, postgres_server: Pos
         variables = {**image_environment(), **SERVERS[name]["environment"], **KEYS}
         assert variables["PERDURE_DB"].startswith("postgresql://perdure:$")
         variables |= {"PERDURE_DB": url, "PERDURE_HOST": "127.0.0.1", "PERDURE_LOG_FORMAT": "text"}
+        assert variables["PERDURE_BUS"] == "redis://valkey" and "valkey" in COMPOSE["services"]
+        variables["PERDURE_BUS"] = valkey_server.url
         return DevServer(tmp_path, "composed:app", *arguments[1:], command=arguments[0], environment=variables)
 
     with start("perdure-1") as first, start("perdure-2") as second:

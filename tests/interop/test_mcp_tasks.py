@@ -29,6 +29,13 @@ async def order(ctx: Context) -> dict:
     second = await step.run("second", lambda: note("second"))
     return {"done": [first, second], "id": ctx.event.data["id"]}
 """
+AGENTS = """
+from perdure import App
+from perdure.agents import Agent, create_durable_agent
+from perdure.testing import ScriptedModel
+app = App("desk")
+create_durable_agent(agent=Agent("writer", model=ScriptedModel()), app=app)
+"""
 KNOWS_TASKS: Json = {
     "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 }
@@ -61,3 +68,25 @@ async def test_a_client_gets_its_result_after_the_server_was_killed(tmp_path: Pa
     assert found["status"] == "completed"
     assert found["result"]["structuredContent"] == {"done": ["first", "second"], "id": 7}
     assert (tmp_path / "notes.txt").read_text().split() == ["first", "second"]
+
+
+async def test_an_agents_answer_comes_after_the_server_was_killed(tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "desk.py").write_text(AGENTS)
+
+    def server() -> DevServer:
+        arguments = ("desk.py", "--db", "desk.db", "--no-discovery", "--no-reload")
+        return DevServer(tmp_path, *arguments, port=free_port)
+
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{free_port}", timeout=30) as http:
+        rpc = Rpc(http, "/mcp?toolsets=agents")
+        with server() as first:
+            asked = {"message": "!slow 12 100"}
+            task = await rpc.result("tools/call", name="ask_writer", arguments=asked, meta=KNOWS_TASKS)
+            assert (task["resultType"], (await get(rpc, task["taskId"]))["status"]) == ("task", "working")
+            first.stop(signal.SIGKILL)
+        async with asyncio.timeout(60):
+            with server():
+                while (found := await get(rpc, task["taskId"]))["status"] == "working":
+                    await asyncio.sleep(0.1)
+    assert found["status"] == "completed"
+    assert len(found["result"]["structuredContent"]["text"].split()) == 12

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perdure.cli import main
+from perdure.cli.credentials import server_keys
 from perdure.client import ApiError, Client
 from tests.support.dev_server import DevServer
 
@@ -35,17 +36,19 @@ async def grumble(ctx: Context) -> None:
         logging.getLogger("shop").exception("grumbling about %s", "Zoë")
 """
 
+VIEWER = "0123456789abcdefVIEWER"
 EVENT_KEY, OTHER_EVENT_KEY = "orders-4f9c2b", "billing-77d1"
 SIGNING_KEY, OLD_SIGNING_KEY = "signkey-prod-" + "0123456789abcdef" * 4, "00ff00ff"
 KEYS = {
     "PERDURE_EVENT_KEYS": f"{EVENT_KEY}, {OTHER_EVENT_KEY}",
     "PERDURE_SIGNING_KEY": SIGNING_KEY,
     "PERDURE_SIGNING_KEY_FALLBACK": OLD_SIGNING_KEY,
+    "PERDURE_API_KEYS": f"viewer:{VIEWER},operator:{VIEWER}-not",
 }
 NO_KEYS = {
     prefix + name: None
     for prefix in ("PERDURE_", "INNGEST_")
-    for name in ("EVENT_KEY", "EVENT_KEYS", "SIGNING_KEY", "SIGNING_KEY_FALLBACK")
+    for name in ("EVENT_KEY", "EVENT_KEYS", "SIGNING_KEY", "SIGNING_KEY_FALLBACK", "API_KEY", "API_KEYS", "ENV")
 }
 
 
@@ -61,8 +64,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[DevServer, Non
         assert started.stop() == 0
         started.wait_for("stopped; nothing that was accepted is lost")
         printed = "".join(started.printed)
-        assert "2 event keys, 2 signing keys" in printed and "reload" not in printed
-        assert not any(key in printed for key in (EVENT_KEY, OTHER_EVENT_KEY, SIGNING_KEY[13:], OLD_SIGNING_KEY))
+        assert "2 event keys, 2 signing keys, 2 API keys" in printed and "reload" not in printed
+        assert not any(
+            key in printed for key in (EVENT_KEY, OTHER_EVENT_KEY, SIGNING_KEY[13:], OLD_SIGNING_KEY, VIEWER)
+        )
 
 
 def run(*arguments: str, keys: dict[str, str] | None = None) -> Result:
@@ -81,6 +86,23 @@ def test_commands_take_keys_from_the_environment(server: DevServer) -> None:
         (started,) = json.loads(sent.output)["runs"]
         followed = run("run", started["id"], "--follow", "--url", server.url, keys=keys)
         assert followed.exit_code == 0 and 'result "hello"' in followed.output
+
+
+def test_a_viewers_key_shows_and_does_not_act(server: DevServer) -> None:
+    keys = {"PERDURE_EVENT_KEY": EVENT_KEY, "PERDURE_API_KEY": VIEWER}
+    assert run("functions", "--url", server.url, keys=keys).exit_code == 0
+    refused = run("pause", "shop-greet", "--url", server.url, keys=keys)
+    assert refused.exit_code == 1
+    assert "this asks for the role operator; the key has the role viewer" in refused.output
+
+
+def test_made_keys_are_taken(server: DevServer) -> None:
+    made = run("keys", "--role", "viewer", "--role", "admin")
+    environment = dict(line.split("=", 1) for line in made.output.splitlines())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        assert str(server_keys((), None, None, environment=True)) == "1 event key, 1 signing key, 2 API keys"
 
 
 @pytest.mark.parametrize(
@@ -180,6 +202,8 @@ def test_keys_are_new_each_time() -> None:
     [
         ((), {}, "needs keys: give --event-key and --signing-key, or set PERDURE_EVENT_KEY"),
         (("--event-key", "a"), {}, "got no signing key; `perdure keys` makes a pair"),
+        (("--api-key", "boss:0123456789abcdef"), {}, "--api-key is not valid: must begin with a role"),
+        (("--api-key", "viewer:0123456789abcdef"), {}, "needs an event key and a signing key"),
         ((), {"PERDURE_SIGNING_KEY": "00ff"}, "got no event key; `perdure keys` makes a pair"),
         ((), {"PERDURE_SIGNING_KEY_FALLBACK": "00ff", "PERDURE_EVENT_KEY": "a"}, "got no signing key;"),
         (("--event-key", "a", "--signing-key", "xyz"), {}, "--signing-key is not valid: must be hex"),
@@ -215,3 +239,32 @@ async def test_dev_without_keys_answers_to_local_names_only_whatever_the_environ
     with DevServer(tmp_path, "--db", ":memory:", "--allow-insecure-host") as server:
         async with httpx2.AsyncClient(base_url=server.url, headers={"host": "rebound.example"}) as http:
             assert (await http.get("/v1/events")).status_code == 200
+
+
+def test_environments_by_commands(server: DevServer) -> None:
+    def env(*arguments: str, keys: dict[str, str] = KEYS) -> Result:
+        return run("env", *arguments, *(() if arguments[0] == "keys" else ("--url", server.url)), keys=keys)
+
+    missing = run("runs", "--env", "carts", "--url", server.url, keys=KEYS)
+    assert missing.exit_code == 1 and "there is no environment carts" in missing.output
+    assert env("create", "carts").exit_code == 0
+    own = dict(line.split("=", 1) for line in env("keys", "carts").output.splitlines())
+    assert own["INNGEST_ENV"] == "carts"
+    # What is printed is all that a caller needs.
+    sent = run("send", "t/branch", "--json", "--url", server.url, keys=own)
+    assert sent.exit_code == 0, sent.output
+    for keys in (own, {**KEYS, "PERDURE_ENV": "carts"}):
+        assert "t/branch" in run("events", "--url", server.url, keys=keys).output
+    assert "t/branch" not in run("events", "--url", server.url, keys=KEYS).output
+    assert run("events", "--url", server.url, keys={**own, "INNGEST_ENV": "other"}).exit_code == 1
+    assert env("archive", "carts").exit_code == 0
+    assert "archived" in env("list").output
+    refused = run("events", "--url", server.url, keys=own)
+    assert refused.exit_code == 1 and "carts is archived" in refused.output
+    assert env("unarchive", "carts").exit_code == 0
+    assert [each["name"] for each in json.loads(env("list", "--json").output)] == ["dev", "carts"]
+    for name, said in (("main", "is the main environment"), ("two words", "without spaces")):
+        wrong = env("create", name)
+        assert wrong.exit_code == 2 and said in wrong.output
+    assert env("archive", "nowhere").exit_code == 1
+    assert "set PERDURE_SIGNING_KEY" in env("keys", "carts", keys={}).output

@@ -102,9 +102,9 @@ class MemoJournal:
     async def drained(self) -> None:
         return
 
-    async def ask(self, question: Question, announce: Callable[[], Chunk]) -> Decision | None:
+    async def ask(self, question: Question, announce: Callable[[], Awaitable[Chunk]]) -> Decision | None:
         async def put(_: StepScope) -> None:
-            self.push(announce())
+            self.push(await announce())
 
         await self.step(f"ask:{question.place}", put)
         return Decision(True, data={"n": 1} if question.kind == "suspension" else None)
@@ -152,7 +152,9 @@ def by_turns(turns: list[Json]) -> ScriptedModel:
     """A model that goes by the conversation, so that another attempt does not get the next turn."""
 
     def turn(asked: Asked) -> Turn:
-        answer: Turn = turns[sum(message["role"] == "assistant" for message in asked.messages)]
+        roles = [message["role"] for message in asked.messages]
+        # A sub-agent is told the conversation above it, too.
+        answer: Turn = turns[roles[::-1].index("user")]
         return answer
 
     return ScriptedModel(turn)

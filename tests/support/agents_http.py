@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
 
-from perdure import App, Node, embedded
+from perdure import App, Context, Node, embedded
 from perdure.agents import Agent, Memory, ToolContext, create_durable_agent, tool
+from perdure.agents.chunks import Chunk
+from perdure.agents.memory import WorkingMemory
+from perdure.agents.messages import Message
+from perdure.agents.processors import ProcessorContext
+from perdure.agents.tools import Tool
 from perdure.model.json import Json, decode
-from perdure.testing import ScriptedModel
+from perdure.testing import HashingEmbedder, ScriptedModel
 
 
 @tool
@@ -46,26 +53,114 @@ def fail_tool() -> None:
     raise ValueError("tool exploded")
 
 
-TOOLS = [weather, find_user, delete_thing, ask_human, fail_tool]
+@tool(name="progressTool")
+def progress_tool(n: int, ctx: ToolContext) -> dict[str, int]:
+    """Emits progress"""
+    for step in range(n):
+        ctx.writer.write({"step": step})
+    ctx.writer.custom("progress", {"done": n})
+    return {"done": n}
+
+
+@tool(name="bgAsk", background=True, resume_schema={"type": "object", "required": ["answer"]})
+def bg_ask(question: str, ctx: ToolContext) -> Json:
+    """Asks in the background"""
+    if ctx.resume_data is None:
+        ctx.suspend({"question": question})
+    return ctx.resume_data["answer"]
+
+
+@tool(name="bgFail", background=True)
+def bg_fail() -> None:
+    """Fails in the background"""
+    raise ValueError("background exploded")
+
+
+TOOLS = [weather, find_user, delete_thing, ask_human, fail_tool, progress_tool]
+
+
+def later_tools() -> list[Tool]:
+    """Tools that go on in the background. One that is asked for "gated ..." waits until `release` is called for it."""
+    gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    @tool(background=True)
+    async def research(topic: str, ctx: ToolContext) -> dict[str, str]:
+        """Researches a topic"""
+        ctx.writer.write({"progress": "half"})
+        if topic.startswith("gated"):
+            await gates[topic].wait()
+        return {"topic": topic, "summary": f"All about {topic}"}
+
+    @tool
+    async def hold(topic: str) -> str:
+        """Waits until it is let go"""
+        await gates[topic].wait()
+        return "held"
+
+    @tool
+    async def release(topic: str) -> bool:
+        """Lets research go on"""
+        gates[topic].set()
+        return True
+
+    return [research, hold, release, bg_ask, bg_fail, weather]
+
+
+class Guard:
+    """Lets nothing in that is forbidden."""
+
+    id = "guard"
+
+    def process_input(self, messages: list[Message], ctx: ProcessorContext) -> None:
+        """Looks at what the user says."""
+        if any("FORBIDDEN" in message.text for message in messages):
+            ctx.abort("Forbidden word", metadata={"word": "FORBIDDEN"})
+
+
+class Outguard:
+    """Lets no secret out."""
+
+    id = "outguard"
+
+    def process_output_stream(self, chunk: Chunk, ctx: ProcessorContext) -> Chunk:
+        """Looks at what the model says."""
+        if "SECRET" in str(chunk.payload.get("text")):
+            ctx.abort("Secret leaked")
+        return chunk
 
 
 def agents_app() -> App:
-    """The app with its agents: `my-agent` and `plain-agent` are plain, `durable-agent` is durable."""
-    app = App("desk")
+    """The app with its agents: those whose names begin with `durable` are durable, the others plain."""
+    app, later = App("desk"), later_tools()
+    hold = next(each for each in later if each.name == "hold")
     text = "You are a helpful assistant."
     mine = Agent(
         "my-agent", name="My Agent", description="The main test agent", model=ScriptedModel(), instructions=text,
-        tools=TOOLS, memory=Memory(), max_steps=5,
+        tools=[*TOOLS, hold], memory=Memory(), max_steps=5,
     )  # fmt: skip
     app.add_agent(mine)
     app.add_agent(Agent("plain-agent", name="Plain", model=ScriptedModel()))
-    noted = Agent("noted-agent", model=ScriptedModel(), memory=Memory(working_memory=True))
-    app.add_agent(noted)
-    researcher = Agent("researcher", name="Researcher", model=ScriptedModel())
+    notes = WorkingMemory(template="# User\n- Name:")
+    app.add_agent(Agent("noted-agent", model=ScriptedModel(), memory=Memory(working_memory=notes, generate_title=True)))
+    seeking = Memory(semantic_recall=True, embedder=HashingEmbedder())
+    app.add_agent(Agent("seeking-agent", model=ScriptedModel(), memory=seeking))
+    guards: Json = {"input_processors": [Guard()], "output_processors": [Outguard()]}
+    app.add_agent(Agent("guard-agent", name="Guarded", model=ScriptedModel(), **guards))
+    researcher = Agent("researcher", name="Researcher", model=ScriptedModel(), tools=[delete_thing])
     parts: Json = {"agents": {"researcher": researcher}, "tools": TOOLS, "memory": Memory()}
     app.add_agent(Agent("network-agent", name="Network Agent", model=ScriptedModel(), **parts))
-    durable = Agent("durable-agent", name="Durable Agent", model=ScriptedModel(), tools=TOOLS, memory=Memory())
+    app.add_agent(Agent("bg-agent", name="Background Agent", model=ScriptedModel(), tools=later, memory=Memory()))
+
+    @app.function("upper")
+    async def upper(ctx: Context) -> dict[str, str]:
+        return {"upper": str(ctx.event.data["text"]).upper()}
+
+    chief: Json = {"agents": {"researcher": researcher}, "workflows": {"upper": upper}}
+    app.add_agent(Agent("supervisor", name="Supervisor", model=ScriptedModel(), **chief))
+    durable = Agent("durable-agent", name="Durable Agent", model=ScriptedModel(), tools=[*TOOLS, hold], memory=Memory())
     create_durable_agent(agent=durable, app=app)
+    beside = Agent("durable-bg", name="Durable Background", model=ScriptedModel(), tools=later, memory=Memory())
+    create_durable_agent(agent=beside, app=app)
     return app
 
 

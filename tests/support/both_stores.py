@@ -24,6 +24,8 @@ ON_BOTH: Final = (
     "tests/property/test_streams.py",
     "tests/unit/agents/test_approvals_on_a_node.py",
     "tests/unit/agents/test_storage",
+    "tests/wire/test_agents_approvals.py",
+    "tests/wire/test_agents_children.py",
     "tests/unit/apps/test_endpoint",
     "tests/unit/engine/",
     "tests/unit/runner/",

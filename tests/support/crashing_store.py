@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 from perdure.engine.turn import Decision
@@ -80,11 +80,14 @@ class CrashingStore:
     async def time(self) -> None:
         pass
 
-    def listen(self, heard: Callable[[str], None]) -> None:
+    def listen(self, heard: Callable[[str], None], told: Callable[[Iterable[str]], None]) -> None:
         pass
 
     def tell(self, news: str) -> None:
         pass
+
+    async def join_bus(self, node: str, bus: str | None) -> bool:
+        return False
 
     async def _work(self, pauses: PauseNames) -> None:
         while not self.crashed.is_set():

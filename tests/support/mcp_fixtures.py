@@ -23,7 +23,7 @@ from perdure.server.mcp.door import McpDoor
 from perdure.server.mcp.functions import function_tool
 from perdure.server.mcp.native import offering
 from perdure.server.mcp.offering import Caller, InputNeeded, Offering, Tool
-from tests.support import mcp_diagnostics
+from tests.support import mcp_diagnostics, mcp_questions
 from tests.support.hosting import asgi_server
 
 _SLOW: dict[str, Json] = {
@@ -86,24 +86,26 @@ def fixture_app() -> App:
 def fixtures(asking: Ask) -> Offering:
     """What a server offers, with the tools of the suite."""
     name: dict[str, Json] = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    own = offering(asking)
+    tasks = own.tasks
+    assert tasks is not None
     made = [
-        function_tool(asking, "fixture-slow_compute", "slow_compute", input_schema=_SLOW),
-        function_tool(asking, "fixture-failing_job", "failing_job", needs_task=True),
-        function_tool(asking, "fixture-protocol_error_job", "protocol_error_job"),
-        function_tool(asking, "fixture-confirm_delete", "confirm_delete"),
-        function_tool(asking, "fixture-multi_input", "multi_input"),
+        function_tool(asking, tasks, "fixture-slow_compute", "slow_compute", input_schema=_SLOW),
+        function_tool(asking, tasks, "fixture-failing_job", "failing_job", needs_task=True),
+        function_tool(asking, tasks, "fixture-protocol_error_job", "protocol_error_job"),
+        function_tool(asking, tasks, "fixture-confirm_delete", "confirm_delete"),
+        function_tool(asking, tasks, "fixture-multi_input", "multi_input"),
     ]
     # One that is never a task.
-    greet = function_tool(asking, "fixture-greet", "greet", input_schema=name)
+    greet = function_tool(asking, tasks, "fixture-greet", "greet", input_schema=name)
     plain = type(greet)(
         name=greet.name, description=greet.description, call=greet.call, input_schema=greet.input_schema
     )
-    own = offering(asking)
-    composed = function_tool(asking, "fixture-greet", "test_tool_with_task", needs_task=True)
+    composed = function_tool(asking, tasks, "fixture-greet", "test_tool_with_task", needs_task=True)
     return msgspec.structs.replace(
         own,
         name="fixtures",
-        tools=[*own.tools, *made, plain, asking_first(composed), *mcp_diagnostics.tools()],
+        tools=[*own.tools, *made, plain, asking_first(composed), *mcp_diagnostics.tools(), *mcp_questions.tools()],
         resources=[*own.resources, *mcp_diagnostics.resources()],
         prompts=[*own.prompts, *mcp_diagnostics.prompts()],
     )
@@ -134,7 +136,7 @@ async def fixture_server(folder: Path) -> AsyncGenerator[str, None]:
 
         class Endpoint:
             async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-                refusal = guard.refusal("/mcp", scope)
+                refusal = guard.refusal("/mcp", scope, node.clock.now)
                 if refusal is not None:
                     await refusal(scope, receive, send)
                 else:

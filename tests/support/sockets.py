@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx2
 from starlette.types import ASGIApp
 
-from perdure.cli.serving import Settings, _Server, _uvicorn_config, bind
+from perdure.cli.serving import Settings, _environments, _Server, _uvicorn_config, bind
 from perdure.node import Node
 from perdure.server import Guard, make_app
 from tests.support.wire import Wire, serving
@@ -48,7 +48,8 @@ async def served(make: Callable[[Node], ASGIApp] = make_app) -> AsyncGenerator[S
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         config = _uvicorn_config(make(wire.node))
         config.load()
-        server = _Server(wire.node, Settings((), "127.0.0.1", 0, ":memory:", False, None, Guard()))
+        settings = Settings((), "127.0.0.1", 0, ":memory:", False, None, Guard())
+        server = _Server(wire.node, _environments(settings, wire.node, lambda: False), settings)
         server.config = config
         # Without the loop that waits for signals, which looks ten times a second.
         server.lifespan = config.lifespan_class(config)

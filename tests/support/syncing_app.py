@@ -38,6 +38,8 @@ class SyncingApp:
         self._register = register
         self.name = name
         self.mode = "out_of_band"
+        self.environment = ""
+        """Which it tells with every answer, if any."""
         self.url = ""
         self.asked: list[Asked] = []
 
@@ -68,7 +70,8 @@ class SyncingApp:
             await self._register(npm_request({**self._function(), "name": ""}, app=self.name, url=self.url))
         if self.mode == "out_of_band":
             await self._register(npm_request(self._function(), app=self.name, url=self.url))
-        return _reply({"message": "Successfully registered", "modified": True}, _SDK)
+        told = {"x-inngest-env": self.environment} if self.environment else {}
+        return _reply({"message": "Successfully registered", "modified": True}, {**_SDK, **told})
 
 
 def _reply(document: Json, headers: dict[str, str], status: int = 200) -> web.Response:

@@ -7,10 +7,10 @@ import contextlib
 
 
 class TcpProxy:
-    """Passes bytes on to a port; `cut` resets all connections, `refusing` those that come."""
+    """Passes bytes on to a port, the `target`; `cut` resets all connections, `refusing` those that come."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.refusing = False
@@ -36,7 +36,7 @@ class TcpProxy:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return

@@ -149,7 +149,7 @@ async def test_a_queued_message_waits_for_the_run_before_it(kind: str, tmp_path:
             assert text_of(await until(heard, "finish")) == "First."
             following = await until(heard, "finish")
             assert (text_of(following), following[0].run_id) == ("Second.", queued.run_id)
-        assert texts(model, 2)[-3:] == ["", "First.", "Then this"]
+        assert texts(model, 2)[-3:] == ["Begin", "First.", "Then this"]
 
 
 @pytest.mark.parametrize("kind", ENGINES)

@@ -12,7 +12,7 @@ from perdure.agents.agent import Agent, AgentFailedError
 from perdure.agents.chunks import Chunk
 from perdure.agents.context import ToolContext
 from perdure.agents.durable import create_durable_agent
-from perdure.agents.errors import ConflictError, InvalidOptionError, RunNotFoundError
+from perdure.agents.errors import ConflictError, GoneError, InvalidOptionError
 from perdure.agents.memory import Memory
 from perdure.agents.tools import tool
 from perdure.model.json import Json
@@ -65,22 +65,46 @@ async def test_a_sub_agents_run_is_listed_and_belongs_to_its_parent(kind: str, t
 
     async with agent_world(kind, tmp_path, made) as world:
         run = await world.agent.stream("go", run_id="r-1")
-        await read(run)
+        first = await read(run)
         (child,) = await world.agent.list_child_runs("r-1")
         assert (child.run_id, child.parent_run_id, child.agent_id) == ("r-1.c1", "r-1", "helper")
-        assert (child.status, child.detail) == ("running", {"toolCallId": "c1"})
+        assert (child.status, child.detail) == ("suspended", {"toolCallId": "c1"})
         helper = create_durable_agent(agent=both[0], app=App("elsewhere"), engine=world.agent.engine)
         assert (await helper.get_run("r-1.c1")).run_id == "r-1.c1"
-        with pytest.raises(ConflictError, match="is a part of run 'r-1'"):
-            await helper.observe("r-1.c1")
-        with pytest.raises(ConflictError, match="where it is ended"):
-            await helper.abort("r-1.c1")
-        with pytest.raises(RunNotFoundError):
-            await world.agent.get_run("r-1.c1")
+        own = await read(await helper.observe("r-1.c1"))
+        assert own[-1].type == "suspended" and {said.run_id for said in own} == {"r-1.c1"}
+        assert [said["payload"]["output"] for said in first if said.type == "tool-output"] == [
+            dict(said) for said in own[:-1]
+        ]
         await read(await world.agent.approve_tool_call("r-1"))
         (child,) = await world.agent.list_child_runs("r-1")
         assert (child.status, child.finish_reason) == ("finished", "stop")
-        assert "sub:c1/llm:0" in await world.steps(run)
+        assert (await read(await world.agent.observe("r-1.c1")))[-1].type == "finish"
+        steps = await world.steps(run)
+        assert [name for name in steps if name.startswith("sub:")] == ["sub:c1", "sub:c1/decide:h1", "sub:c1@1"]
+
+
+async def test_a_question_of_a_child_may_be_answered_by_its_own_id(kind: str, tmp_path: Path) -> None:
+    async with agent_world(kind, tmp_path, office(ToolCall("send", {"to": "Ada"}, "h1"))) as world:
+        await read(await world.agent.stream("go", run_id="r-1"))
+        assert [asked.tool_call_id for asked in await world.agent.open_questions("r-1.c1")] == ["h1"]
+        rest = await read(await world.agent.approve_tool_call("r-1.c1", "h1"))
+        assert [said.payload["result"] for said in rest if said.type == "tool-result"] == ["sent to Ada"]
+        assert (await read(await world.agent.observe("r-1")))[-1].type == "finish"
+        with pytest.raises(GoneError, match="the run is over"):
+            await world.agent.decline_tool_call("r-1.c1", "h1")
+
+
+async def test_a_child_that_is_ended_is_an_error_to_its_parent(kind: str, tmp_path: Path) -> None:
+    async with agent_world(kind, tmp_path, office(ToolCall("rest", {}, "h1"))) as world:
+        run = await world.agent.stream("go", run_id="r-1")
+        async for said in run.full_stream:
+            if said.type == "tool-output" and said.payload["output"]["type"] == "tool-call":
+                break
+        assert await world.agent.abort("r-1.c1")
+        chunks = await read(await world.agent.observe("r-1"))
+        errors = [said.payload["error"]["name"] for said in chunks if said.type == "tool-error"]
+        assert (errors, chunks[-1].type) == (["AgentAbortedError"], "finish")
 
 
 async def test_a_child_run_ends_with_its_parent(kind: str, tmp_path: Path) -> None:

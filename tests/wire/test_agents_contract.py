@@ -159,6 +159,41 @@ async def test_an_aborted_run_ends_for_everybody(desk: tuple[Desk, AgentWorld]) 
     assert not (await world.agent.list_active_runs()).items
 
 
+async def test_what_an_aborted_run_had_said_is_kept(desk: tuple[Desk, AgentWorld]) -> None:
+    made, world = desk
+    made.agent.memory = Memory(storage=world.agent.engine.storage)
+    run = await world.agent.stream("!slow 200 20", memory={"thread": "t", "resource": "u"})
+    heard = ""
+    async for said in run.full_stream:
+        heard += said.payload["text"] if said.type == "text-delta" else ""
+        if len(heard.split()) == 5:
+            break
+    assert await run.abort()
+    asked, answer = (await world.agent.engine.storage.messages("t")).items
+    assert (asked.text, answer.role, answer.id) == ("!slow 200 20", "assistant", f"{run.run_id}-m0")
+    # The last words may have been told before they were in the log.
+    assert answer.text.startswith(heard.split()[0])
+
+
+async def test_one_message_takes_in_all_steps_until_somebody_has_his_say(desk: tuple[Desk, AgentWorld]) -> None:
+    made, world = desk
+    made.agent.memory = Memory(storage=world.agent.engine.storage)
+    run = await world.agent.stream('!tool refund {"cents": 1}', memory={"thread": "t", "resource": "u"})
+    chunks = await read(run)
+    call = next(said.payload["toolCallId"] for said in chunks if said.type == "tool-call")
+    _, asked = (await world.agent.engine.storage.messages("t")).items
+    assert asked.metadata["pendingToolApprovals"][call]["args"] == {"cents": 1}
+    rest = await read(await world.agent.approve_tool_call(run.run_id))
+    told = [said.payload["messageId"] for said in chunks + rest if "messageId" in said.payload]
+    first, second = f"{run.run_id}-m0", f"{run.run_id}-m1"
+    # The end of the step that had asked tells into which message the run goes on.
+    assert told == [first, first, second, second, second, second]
+    _, answered, after = (await world.agent.engine.storage.messages("t")).items
+    assert (answered.id, answered.metadata["mastra"]) == (first, {"responseBoundary": True})
+    assert "pendingToolApprovals" not in answered.metadata
+    assert (after.id, after.text) == (second, after.step_texts[-1])
+
+
 async def test_errors_of_tools_go_to_the_model_without_their_stacks(desk: tuple[Desk, AgentWorld]) -> None:
     _, world = desk
     chunks = await read(await world.agent.stream("!tool broken {}"))

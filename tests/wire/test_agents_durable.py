@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from perdure import App, Priority, Throttle
+from perdure import App, Priority, Throttle, embedded
 from perdure.agents.agent import Agent
 from perdure.agents.durable import (
     AgentRuns,
     DurableAgent,
+    children,
     create_durable_agent,
     create_evented_agent,
     create_inngest_agent,
@@ -28,6 +29,7 @@ from perdure.agents.tools import tool
 from perdure.model.errors import ConfigError
 from perdure.model.json import Json
 from perdure.testing import EngineFactory, ScriptedModel
+from perdure.testing.script import ToolCall
 from tests.support.agent_world import agent_world, read, text_of
 
 pytestmark = pytest.mark.timeout(60)
@@ -213,3 +215,13 @@ def test_the_options_of_functions_are_those_of_the_agents_function() -> None:
     create_durable_agent(agent=adder(), app=app, retries=2, priority="100", throttle=Throttle(5, "1m"))
     config = app.functions["office-agent-adder"].config
     assert (config.retries, config.throttle, config.priority) == (2, Throttle(5, "1m"), Priority("100"))
+
+
+async def test_a_sub_agent_gets_the_room_of_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_UNBEGUN", 0.1)
+    model = ScriptedModel([[ToolCall("agent-sums", {"prompt": "x"}, "c1")], "done"])
+    app = App("office")
+    sums = Agent("sums", model=ScriptedModel(["3"]))
+    boss = create_durable_agent(agent=Agent("boss", model=model, agents={"sums": sums}), app=app)
+    async with embedded(app, db=tmp_path / "office.db", max_active=1):
+        assert (await boss.generate("go")).text == "done"

@@ -154,6 +154,17 @@ async def test_a_log_is_compacted_by_itself(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
 
 
+async def test_a_compaction_that_was_lost_with_its_process_is_made_up_for(tmp_path: Path) -> None:
+    async with agent_world("local", tmp_path, adder(), compact_after=0.5) as world:
+        run = await world.agent.stream("Hello there, you")
+        before = await read(run)
+        assert await world.status(run) == "finished"
+    async with agent_world("local", tmp_path, adder(), compact_after=0.5) as world:
+        async with asyncio.timeout(30):
+            while len(await read(await world.agent.observe(run.run_id, view="settled"))) == len(before):
+                await asyncio.sleep(0.02)
+
+
 class Payer:
     """An agent whose tool waits until it is let go, in one life after the other over the same file."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.model.json import Json, decode
-from perdure.server.graphql import search
+from perdure.server import search
 from perdure.server.identity import uuid_of
 from tests.support.graphql import EVENTS, EVER, RUNS, UNKNOWN, ask, complaint
 from tests.support.wire import Wire

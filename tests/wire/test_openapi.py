@@ -18,10 +18,11 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 
+from perdure.model.ids import step_hash
 from perdure.model.json import Json
 from perdure.model.keys import EventKey, Keys, SigningKey
 from perdure.server import Guard, make_app
-from perdure.server.catalogue import PROTOCOL, V1, V2, Operation
+from perdure.server.catalogue import AGENTS, PROTOCOL, V1, V2, Operation
 from perdure.server.openapi import document
 from tests.support.wire import Wire, serving
 
@@ -57,12 +58,15 @@ async def _history(wire: Wire) -> dict[str, list[str]]:
     return {
         "run_id": run_ids,
         "event_id": [event["internal_id"] for event in events],
+        "step_id": ["nap", "try", step_hash("a")],
+        "agent_run_id": ["unknown"],
         "cancellation_id": [cancellation],
         "app_id": ["shop"],
         "function_id": ["plain", "shop-waiter"],
         "slug": ["shop-plain"],
         "key": ["key"],
         "environment": ["dev"],
+        "env_id": ["feature"],
     }
 
 
@@ -144,9 +148,9 @@ async def test_the_document_asks_for_the_key() -> None:
 def test_the_document_is_whole() -> None:
     assert DOCUMENT["openapi"] == "3.1.0"
     described = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    assert len(described) == len(V1) + len(V2) + len(PROTOCOL) == len(OPERATIONS)
+    assert len(described) == len(V1) + len(V2) + len(PROTOCOL) + len(AGENTS) == len(OPERATIONS)
     assert _references(DOCUMENT) <= {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
-    for operation in (*V1, *V2, *PROTOCOL):
+    for operation in (*V1, *V2, *PROTOCOL, *AGENTS):
         in_path = {each.name for each in operation.parameters if each.place == "path"}
         assert in_path == {part.strip("{}") for part in operation.path.split("/") if part.startswith("{")}
         assert operation.summary and operation.about.endswith(".")

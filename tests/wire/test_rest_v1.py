@@ -212,6 +212,13 @@ async def test_health_and_doctor(wire: Wire) -> None:
     found = (await get(wire, "/v1/doctor"))["data"]
     assert found["runs"]["running"] == 1 and found["resident"] == {"active": 0, "parked": 1}
     assert found["orphans"] == found["leaked_slots"] == []
+    assert found["cluster"] == {
+        "nodes": [{"id": wire.node.id, "alive": True, "leases": 0}],
+        "lag_ms": 0,
+        "abandoned": 0,
+        "set_aside": [],
+        "queues": [],
+    }
 
 
 async def test_metrics(wire: Wire) -> None:
@@ -229,6 +236,10 @@ async def test_metrics(wire: Wire) -> None:
         'perdure_http_requests_total{area="/e",method="POST",status="200"} 1.0',
         "perdure_orphan_runs 0.0",
         "perdure_ingest_seconds_count 2.0",
+        'perdure_nodes{state="alive"} 1.0',
+        f'perdure_leases{{node="{wire.node.id}"}} 0.0',
+        f'perdure_node_info{{node="{wire.node.id}"}} 1.0',
+        "perdure_lag_seconds 0.0",
     ):
         assert line in lines, line
 

@@ -35,11 +35,13 @@ async def server() -> AsyncGenerator[FakeServer, None]:
 
 
 @asynccontextmanager
-async def serving(app: App, server: FakeServer, **options: Unpack[ServeOptions]) -> AsyncGenerator[None, None]:
+async def serving(
+    app: App, server: FakeServer, env: str | None = None, **options: Unpack[ServeOptions]
+) -> AsyncGenerator[None, None]:
     """The app, as `server` reaches it: for development, unless it has a key. Its clock stands still."""
     options.setdefault("base_url", server.url)
     options.setdefault("is_dev", "signing_key" not in options)
-    endpoint = Endpoint(app, resolve(options, {}), lambda: NOW)
+    endpoint = Endpoint(app, resolve(options, {} if env is None else {"INNGEST_ENV": env}), lambda: NOW)
     transport = httpx2.ASGITransport(ServedApp(endpoint))
     async with httpx2.AsyncClient(transport=transport, base_url="http://app.test:3000") as http:
         server.http = http
@@ -635,6 +637,24 @@ async def test_the_place_of_the_app_can_be_told(server: FakeServer) -> None:
     assert server.registered[0]["url"] == "https://shop.example/hook"
 
 
+async def test_in_production_no_unsigned_request_says_where_the_app_is(server: FakeServer) -> None:
+    """Or whoever sends one would be called instead of the app."""
+    async with serving(plain_app(), server, is_dev=False, signing_key=KEY):
+        refused = await server.http.put(PATH, headers={"host": "evil.example"})
+        assert refused.status_code == 401 and "serve_origin" in refused.json()["message"]
+        assert not server.registered
+        body = canonical({"url": "x"})
+        signed = {"x-inngest-signature": SigningKey.parse(KEY).sign(body, NOW)}
+        assert (await server.http.put(PATH, content=body, headers=signed)).status_code == 200
+        assert (await server.http.put(PATH, headers={"host": "localhost:3000"})).status_code == 200
+    async with serving(plain_app(), server, is_dev=False, signing_key=KEY, serve_origin="https://shop.example"):
+        assert (await server.http.put(PATH, headers={"host": "evil.example"})).status_code == 200
+    urls = [document["url"] for document in server.registered]
+    assert urls == [
+        f"{place}/api/inngest" for place in ("http://app.test:3000", "http://localhost:3000", "https://shop.example")
+    ]
+
+
 async def test_a_sync_in_band_answers_with_the_registration(server: FakeServer) -> None:
     async with serving(plain_app(), server):
         answer = await server.http.put(PATH, headers={"x-inngest-sync-kind": "in_band"})
@@ -732,7 +752,7 @@ async def test_a_body_that_was_written_anew_on_its_way_is_still_signed(server: F
 async def test_a_refused_key_is_followed_by_the_fallback(server: FakeServer) -> None:
     server.accepts = f"Bearer {SigningKey.parse(OLD_KEY).bearer}"
     async with serving(plain_app(), server, signing_key=KEY, signing_key_fallback=OLD_KEY):
-        answer = await server.http.put(PATH)
+        answer = await server.http.put(PATH, headers={"host": "localhost:3000"})
     assert answer.status_code == 200 and len(server.registered) == 1
     tried = [headers["Authorization"] for _, _, headers in server.requests]
     assert tried == [f"Bearer {SigningKey.parse(text).bearer}" for text in (KEY, OLD_KEY)]
@@ -773,3 +793,11 @@ async def test_other_methods_and_the_probe(server: FakeServer) -> None:
         assert (await server.http.delete(PATH)).status_code == 405
         assert (await server.http.post(f"{PATH}?probe=trust")).status_code == 200
         assert (await server.http.head(PATH)).content == b""
+
+
+async def test_an_app_tells_its_environment_and_asks_in_it(server: FakeServer) -> None:
+    async with serving(plain_app(), server, env="feature/carts"):
+        answer = await server.http.put(PATH)
+    assert answer.headers["x-inngest-env"] == "feature/carts"
+    _, _, headers = server.requests[0]
+    assert {name.lower(): value for name, value in headers.items()}["x-inngest-env"] == "feature/carts"

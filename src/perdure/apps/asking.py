@@ -38,10 +38,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Asker:
-    """Asks apps. `kind` is what the server calls itself, `now` gives the time in ms."""
+    """Asks apps. `kind` is what the server calls itself, `now` gives the time in ms.
 
-    def __init__(self, kind: str, keys: Keys | None, now: Callable[[], int]) -> None:
+    `environment`: the branch environment for which it asks, "" for the main one.
+    """
+
+    def __init__(self, kind: str, keys: Keys | None, now: Callable[[], int], environment: str = "") -> None:
         self.keys = keys
+        self.environment = environment
         self._kind = kind
         self._now = now
         self._session: aiohttp.ClientSession | None = None

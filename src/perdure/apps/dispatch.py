@@ -66,8 +66,16 @@ class _Request:
 class Dispatch:
     """Gives calls to workers. `workers` are the open connections by id, kept by the pool."""
 
-    def __init__(self, workers: dict[str, Worker], clock: Clock, entropy: Callable[[int], bytes], waits: Waits) -> None:
+    def __init__(
+        self,
+        workers: dict[str, Worker],
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        waits: Waits,
+        environment_id: str = ENVIRONMENT_ID,
+    ) -> None:
         self._workers = workers
+        self._environment_id = environment_id
         self._clock = clock
         self._entropy = entropy
         self._waits = waits
@@ -231,7 +239,7 @@ class Dispatch:
         return ExecutorRequest(
             request_id=call.request_id,
             account_id=ACCOUNT_ID,
-            env_id=ENVIRONMENT_ID,
+            env_id=self._environment_id,
             app_id=uuid_of(app),
             app_name=app,
             function_id=uuid_of(call.function_id),

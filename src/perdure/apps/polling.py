@@ -16,9 +16,9 @@ from typing import Final
 
 from perdure.apps.asking import Asker
 from perdure.apps.discovery import Discovery
-from perdure.apps.registry import Registry
+from perdure.apps.registry import Outcome, Registry
 from perdure.apps.settings import Polling
-from perdure.apps.syncing import Outcome, Syncer
+from perdure.apps.syncing import Syncer
 from perdure.model.errors import StoreError
 
 _log = logging.getLogger("perdure.apps")
@@ -58,6 +58,7 @@ class Poller:
     def start(self) -> None:
         """Begins to ask."""
         self._registry.polling = self._polling
+        self._registry.sync_at = self.sync
         for url in self._polling.urls:
             self._registry.add(url)
         loop = asyncio.get_running_loop()
@@ -66,8 +67,22 @@ class Poller:
             discovery = Discovery(self._asker, self._polling.port, self._polling.app_port)
             self._tasks.append(loop.create_task(self._lasting(partial(self._discover, discovery))))
 
+    async def sync(self, url: str) -> Outcome:
+        """Syncs the app at a URL now, whoever else is asked. Raises `StoreError`."""
+        outcome = await self._ask_at(url)
+        if outcome.error:
+            await self._registry.failed(outcome.app_id or url, outcome.error, outcome.message)
+        else:
+            self._registry.arrived(url)
+            await self._registry.recovered(outcome.app_id)
+        return outcome
+
+    async def _ask_at(self, url: str) -> Outcome:
+        return await self._syncer.sync(url, [other for other in self._targets if other != url])
+
     async def close(self) -> None:
         """Asks nobody any more."""
+        self._registry.sync_at = None
         tasks = [*self._tasks, *(each.asking for each in self._targets.values() if each.asking is not None)]
         for task in tasks:
             task.cancel()
@@ -124,8 +139,7 @@ class Poller:
 
     async def _ask(self, target: _Target) -> None:
         try:
-            others = [url for url in self._targets if url != target.url]
-            await self._note(target, await self._syncer.sync(target.url, others))
+            await self._note(target, await self._ask_at(target.url))
         except StoreError as error:
             _log.error("the app at %s cannot be synced now: %s", target.url, error)
             target.failures += 1

@@ -169,6 +169,7 @@ class RecordedRun(Residence):
         """Makes operations durable, then lets them take effect; `alone`: nothing else is under way if all wait."""
         if not ops:
             return
+        await self._keeper.streams.kept(self.run_id, [op.id for op in ops if op.op == STEP_RUN])
         pairs = [(self._count(op), op) for op in ops]
         fatal = next((found for seq, op in pairs if (found := exceeded(op, seq, self._state_bytes))), None)
         if fatal is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -59,6 +59,14 @@ class Heard(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a sync: the app that registered, or `error` (a machine word) and what to do about it."""
+
+    app_id: str = ""
+    error: str = ""
+    message: str = ""
+
+
 class Registry:
     """The apps on other servers that a node knows.
 
@@ -80,6 +88,8 @@ class Registry:
         self.deny_vulnerable = False
         self.polling = Polling(interval=0)
         """How apps are kept synced, by whoever does it."""
+        self.sync_at: Callable[[str], Awaitable[Outcome]] | None = None
+        """Syncs the app at a URL now; None where nobody asks apps. Raises `StoreError`."""
         self.synced_any = False
         """Whether an app has registered since the start."""
         self.changed = asyncio.Event()

@@ -11,11 +11,10 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Final
 
-import msgspec
-
 from perdure.apps.asking import Answer, Asker, said
 from perdure.apps.places import same_place
-from perdure.apps.registry import Heard, Registry
+from perdure.apps.registry import Heard, Outcome, Registry
+from perdure.model.environments import is_main
 from perdure.model.json import InvalidJsonError, decode
 from perdure.wire import headers
 from perdure.wire.registration import RegistrationError, is_url, parse_registration
@@ -23,14 +22,6 @@ from perdure.wire.registration import RegistrationError, is_url, parse_registrat
 _log = logging.getLogger("perdure.apps")
 
 _TIMEOUT: Final = 10.0
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of a sync: the app that registered, or `error` (a machine word) and what to do about it."""
-
-    app_id: str = ""
-    error: str = ""
-    message: str = ""
 
 
 class Syncer:
@@ -55,6 +46,8 @@ class Syncer:
                 found = _of_url(url, answer, heard, others)
             if found is not None:
                 return Outcome(found.app_id, found.error, found.message)
+            if elsewhere := self._elsewhere(url, answer):
+                return elsewhere
             in_band = await self._asker.put(url, in_band=True, timeout=_TIMEOUT) if _may_answer(answer) else answer
         except OSError as error:
             return _unreachable(url, error)
@@ -79,6 +72,15 @@ class Syncer:
         except RegistrationError as error:
             return Outcome(error=error.code or "invalid_function", message=str(error))
         return Outcome(synced.app_id)
+
+    def _elsewhere(self, url: str, answer: Answer) -> Outcome | None:
+        """What to say of an app that belongs to another environment, as SDKs tell with every answer."""
+        named, ours = answer.headers.get(headers.ENV, ""), self._asker.environment
+        if named == ours or (is_main(named) and is_main(ours)):
+            return None
+        where = "the main environment" if is_main(named) else f"the environment {named}"
+        text = f"the app at {url} belongs to {where} and registers there; INNGEST_ENV of the app says which it is"
+        return Outcome(error="other_environment", message=text)
 
     def _fault(self, url: str, answer: Answer) -> Outcome:
         reason = said(answer.body, decode)

@@ -40,6 +40,7 @@ from perdure.wire.connect import (
     decode,
     frame,
 )
+from perdure.wire.identity import ENVIRONMENT_ID
 
 _log = logging.getLogger("perdure.connect")
 
@@ -64,12 +65,18 @@ class WorkerPool:
     `on_change` is told which functions workers began to serve, and which no worker serves any more.
     """
 
-    def __init__(self, clock: Clock, entropy: Callable[[int], bytes], waits: Waits | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        waits: Waits | None = None,
+        environment_id: str = ENVIRONMENT_ID,
+    ) -> None:
         self.on_change: Callable[[frozenset[str], frozenset[str]], None] = _ignore
         self.closing = False
         self._clock = clock
         self._workers: dict[str, Worker] = {}
-        self._dispatch = Dispatch(self._workers, clock, entropy, waits or Waits())
+        self._dispatch = Dispatch(self._workers, clock, entropy, waits or Waits(), environment_id)
         self._served: frozenset[str] = frozenset()
         self._left = asyncio.Event()
         self._syncs = 0

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from perdure.bus.memory import MemoryBus
 from perdure.bus.realtime import Hub
+from perdure.bus.redis import RedisBus
 
-__all__ = ["Hub", "MemoryBus"]
+__all__ = ["Hub", "MemoryBus", "RedisBus"]

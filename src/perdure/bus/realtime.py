@@ -164,8 +164,9 @@ class Hub:
     >>> hub.publish("orders", "status", {"paid": True})
     """
 
-    def __init__(self, now: Callable[[], int], new_id: Callable[[], str]) -> None:
+    def __init__(self, now: Callable[[], int], new_id: Callable[[], str], environment_id: str = ENVIRONMENT_ID) -> None:
         self._now = now
+        self._environment_id = environment_id
         self.new_id = new_id
         self._bus = MemoryBus[Message]()
         self._subscriptions: set[Subscription] = set()
@@ -229,7 +230,7 @@ class Hub:
     ) -> None:
         """Sends one frame."""
         created_at = rfc3339(self._now())
-        frame = Frame(kind, data, created_at, channel, ENVIRONMENT_ID, topic, run_id, stream_id, metadata)
+        frame = Frame(kind, data, created_at, channel, self._environment_id, topic, run_id, stream_id, metadata)
         self._say(_key(channel, topic), frame.encode())
 
     def tee(self, channel: str, piece: bytes) -> None:

@@ -27,6 +27,7 @@ _COMMANDS = {
     "functions": "List functions.",
     "pause": "Let a function rest.",
     "resume": "End the pause of a function.",
+    "env": "Make, list and archive branch environments.",
     "api": "Call any operation of the server's API.",
     "mcp": "Let agents operate a server by the Model Context Protocol.",
     "capability": "Run and check documents that describe an API to agents.",

@@ -7,6 +7,9 @@ import ipaddress
 import click
 
 from perdure.apps.settings import Patience
+from perdure.cli.branches import max_environments_option
+from perdure.cli.config_file import config_option
+from perdure.cli.credentials import api_key_option, server_keys
 from perdure.cli.database import check_database
 from perdure.cli.patience import patience_options
 from perdure.cli.polling import polling, polling_options, variables
@@ -36,6 +39,7 @@ from perdure.cli.polling import polling, polling_options, variables
 @click.option("--event-key", "event_keys", multiple=True, metavar="KEY", help="Ask for this key of events.")
 @click.option("--signing-key", metavar="KEY", help="Ask for this key of the API, hex.")
 @click.option("--signing-key-fallback", metavar="KEY", help="Signing key that is accepted too.")
+@api_key_option
 @click.option("--allow-insecure-host", is_flag=True, help="Listen where other machines can reach it, without keys.")
 @click.option(
     "--no-discovery",
@@ -44,6 +48,8 @@ from perdure.cli.polling import polling, polling_options, variables
     help="Do not look for apps on the usual ports of this machine.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Log one JSON object a line, on standard error.")
+@config_option
+@max_environments_option
 @polling_options(5)
 @patience_options
 def command(
@@ -56,9 +62,11 @@ def command(
     event_keys: tuple[str, ...],
     signing_key: str | None,
     signing_key_fallback: str | None,
+    api_keys: tuple[str, ...],
     allow_insecure_host: bool,
     no_discovery: bool,
     as_json: bool,
+    max_environments: int,
     sdk_urls: tuple[str, ...],
     poll_interval: float,
     no_poll: bool,
@@ -78,9 +86,8 @@ def command(
     perdure dev shop/app.py --db :memory: --port 8300
     perdure dev -u http://localhost:3000/api/inngest
     """
-    from perdure.cli.credentials import server_keys
 
-    keys = server_keys(event_keys, signing_key, signing_key_fallback, environment=False)
+    keys = server_keys(event_keys, signing_key, signing_key_fallback, api_keys, environment=False)
     if keys is None and not allow_insecure_host and not _is_loopback(host):
         raise click.UsageError(
             f"--host {host} lets other machines in, and this server asks for no keys: anybody could run and cancel "
@@ -106,6 +113,7 @@ def command(
             polling=polling(sdk_urls, poll_interval, no_poll, discovery=not no_discovery),
             deny_vulnerable_sdks=deny_vulnerable_sdks,
             patience=Patience(endpoint_silence, endpoint_grace),
+            max_environments=max_environments,
         )
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from perdure.cli.output import print_json, size
 from perdure.model.json import Json
 
 _WAL_FIXED = (3, 51, 3)
+_LATE = 10_000
+"""From when on it is worth a warning that jobs wait (ms)."""
+_QUEUES_SHOWN = 10
 
 
 class Finding(msgspec.Struct):
@@ -91,10 +95,19 @@ def _of_postgres(url: str) -> list[Finding]:
     if found.contents is None:
         return [*findings, _schema(found.schema, found.known)]
     findings.append(Finding("ok", "schema", f"version {found.schema}"))
-    findings.append(Finding("ok", "nodes", f"{len(found.nodes)} alive"))
-    if found.gone:
-        findings.append(Finding("note", "nodes", f"gone without a farewell: {', '.join(found.gone)}"))
-    return findings + _state(health(found.contents, (0, 0), 0))
+    findings.append(_bus(found.buses))
+    return findings + _state(health(found.contents, (0, 0), 0, found.now))
+
+
+def _bus(buses: list[str | None]) -> Finding:
+    """Which way the news of the nodes that are alive travel."""
+    on = [bus for bus in buses if bus is not None]
+    if not on:
+        return Finding("ok", "bus", "none: news travel by the database")
+    if len(on) == len(buses) and len(set(on)) == 1:
+        return Finding("ok", "bus", "news travel over the bus that all nodes hear")
+    text = f"{len(on)} of {len(buses)} nodes hear a bus, or not the same one: news travel by the database"
+    return Finding("warning", "bus", text)
 
 
 def _schema(stored: int, latest: int) -> Finding:
@@ -153,7 +166,7 @@ def _contents(connection: sqlite3.Connection) -> list[Finding]:
     latest = migrations()[-1][0]
     if stored != latest or is_foreign(connection, stored):
         return [_schema(0 if is_foreign(connection, stored) else stored, latest)]
-    found = health(drive(connection.cursor(), views.health()), (0, 0), 0)
+    found = health(drive(connection.cursor(), views.health()), (0, 0), 0, time.time_ns() // 1_000_000)
     return [Finding("ok", "schema", f"version {stored}"), *_state(found)]
 
 
@@ -183,8 +196,38 @@ def _state(found: Json) -> list[Finding]:
     leaked = [f"{each['key']} of {each['owner']}" for each in found["leaked_slots"]]
     findings.append(_none_of("orphans", "runs without a next wake-up", orphans))
     findings.append(_none_of("slots", "concurrency slots without an owner", leaked))
-    # A server of an earlier version does not tell of agents.
+    # A server of an earlier version does not tell of them.
+    findings += _of_cluster(found["cluster"]) if "cluster" in found else []
     return findings + (_of_agents(found["agents"]) if "agents" in found else [])
+
+
+def _of_cluster(found: Json) -> list[Finding]:
+    alive = [f"{node['id']} ({node['leases']} leases)" for node in found["nodes"] if node["alive"]]
+    gone = [f"{node['id']} ({node['leases']} leases)" for node in found["nodes"] if not node["alive"]]
+    findings = [Finding("ok", "nodes", f"{len(alive)} alive{': ' if alive else ''}{', '.join(alive)}")]
+    if gone:
+        findings.append(Finding("note", "nodes", f"gone without a farewell: {', '.join(gone)}"))
+    if found["abandoned"]:
+        text = f"{found['abandoned']} runs are held by nodes that are gone; others take them over"
+        findings.append(Finding("note", "leases", text if alive else f"{text} when they start"))
+    findings.append(_lag(found["lag_ms"], any_alive=bool(alive)))
+    for queue in found["queues"][:_QUEUES_SHOWN]:
+        if queue["ready"] or queue["blocked"]:
+            counts = f"{queue['ready']} ready, {queue['blocked']} blocked, {queue['leased']} executing"
+            findings.append(Finding("ok", "queue", f"{queue['function_id']}: {counts}"))
+    if found["set_aside"]:
+        text = f"jobs that could not be used, see the log of the server at the time: {', '.join(found['set_aside'])}"
+        findings.append(Finding("warning", "stuck", text))
+    return findings
+
+
+def _lag(ms: int, *, any_alive: bool) -> Finding:
+    if ms < _LATE:
+        return Finding("ok", "lag", "nothing is late")
+    late = f"what is due or ready is up to {ms // 1000} s late"
+    if not any_alive:
+        return Finding("note", "lag", f"{late}: no server runs")
+    return Finding("warning", "lag", f"{late}: more work has come than the nodes do; start more of them")
 
 
 def _of_agents(found: Json) -> list[Finding]:

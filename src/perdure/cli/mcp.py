@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from perdure.cli.capability.needs import need
-from perdure.cli.connection import url_option
+from perdure.cli.connection import chosen_environment, url_option
 from perdure.cli.output import print_json
 from perdure.model.json import Json
+
+if TYPE_CHECKING:
+    from perdure.server.mcp.agents import AgentTold
+    from perdure.server.mcp.asking import Ask
 
 
 @click.command("mcp")
@@ -48,8 +53,8 @@ def command(url: str, stdio: bool, toolsets: str, read_only: bool) -> None:
 async def _serve(url: str, names: frozenset[str], read_only: bool) -> None:
     import aiohttp
 
-    from perdure.cli.credentials import caller_signing_key
-    from perdure.model.keys import SigningKey
+    from perdure.cli.credentials import caller_bearer
+    from perdure.model.environments import HEADER
     from perdure.server.mcp.asking import query_text, read
     from perdure.server.mcp.functions import TOOLSET
     from perdure.server.mcp.native import offering
@@ -59,9 +64,11 @@ async def _serve(url: str, names: frozenset[str], read_only: bool) -> None:
 
     if unknown := sorted(names - TOOLSETS.keys()):
         raise click.UsageError(f"there is no toolset {unknown[0]}; there is {', '.join(TOOLSETS)}")
-    key = caller_signing_key()
-    headers = {"authorization": f"Bearer {SigningKey.parse(key).bearer}"} if key else {}
-    timeout = aiohttp.ClientTimeout(total=60)
+    bearer = caller_bearer()
+    headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
+    if environment := chosen_environment():
+        headers[HEADER] = environment
+    timeout = aiohttp.ClientTimeout(total=600)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
 
         async def ask(method: str, path: str, query: Mapping[str, Json], body: Json) -> tuple[int, bytes]:
@@ -75,4 +82,17 @@ async def _serve(url: str, names: frozenset[str], read_only: bool) -> None:
         functions: list[str] = []
         if TOOLSET in names:
             functions = [each["id"] for each in (await read(ask, "/v1/functions"))["data"]]
-        await serve(chosen(offering(ask, functions), names, read_only))
+        await serve(chosen(offering(ask, functions, await _agents(ask)), names, read_only))
+
+
+async def _agents(ask: Ask) -> list[AgentTold]:
+    """The agents of a server; none where it has none. Whether their runs are tasks, the server alone knows."""
+    from perdure.server.mcp.agents import AgentTold
+    from perdure.server.mcp.asking import read
+    from perdure.server.mcp.offering import NoResourceError
+
+    try:
+        found = await read(ask, "/api/agents", {"partial": True})
+    except NoResourceError:
+        return []
+    return [AgentTold(id, str(each.get("description") or "")) for id, each in sorted(found.items())]

@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NoReturn
 
 import click
@@ -30,22 +30,29 @@ from starlette.types import ASGIApp
 from perdure.apps.asking import Asker
 from perdure.apps.polling import Poller
 from perdure.apps.settings import Patience, Polling
+from perdure.bus import RedisBus
 from perdure.cli.functions import triggers_text
 from perdure.cli.loading import load_apps
 from perdure.cli.logs import LogFormat, configure, tell
 from perdure.cli.protocols import BoundedHttp, BoundedWebSocket
 from perdure.cli.reloading import Reloader
 from perdure.embedding import NodeOptions, make_node
+from perdure.environments import DEFAULT_MOST, Environments
 from perdure.model.config import EventTrigger
 from perdure.model.errors import PerdureError
 from perdure.model.json import Json
+from perdure.model.keys import Keys
 from perdure.node import Node
 from perdure.server import Guard, make_app
+from perdure.server.environments import EnvironmentDoor
 from perdure.store.naming import shown
 from perdure.store.sqlite.store import MEMORY
 
 _ANSWER_WITHIN = 5
 """How long requests that are being answered may take when the server ends (seconds)."""
+_IDLE = 75
+"""How long a connection without requests is kept (seconds). Clients and proxies keep theirs for a minute at most: the
+one who closes first must not be the one who cannot know that a request is on its way."""
 _MAX_FRAME = 16 * 1024 * 1024
 """The largest WebSocket message: the result of a step from a worker, and what surrounds it (bytes)."""
 _PING_EVERY = 15.0
@@ -61,7 +68,8 @@ class Settings(msgspec.Struct, frozen=True):
     """What `perdure dev` or `perdure start` was asked for. `retry_interval` in ms.
 
     `polling` without the port and $PORT, which are known when the server starts. `drain`: how many seconds it goes on
-    after the signal that ends it, not ready any more.
+    after the signal that ends it, not ready any more. `max_environments`: how many branch environments there may be
+    besides the archived ones. `bus` and `lifetime` (seconds): see `NodeOptions`.
     """
 
     apps: tuple[str, ...]
@@ -76,6 +84,9 @@ class Settings(msgspec.Struct, frozen=True):
     deny_vulnerable_sdks: bool = False
     patience: Patience = Patience()
     drain: float = 0.0
+    max_environments: int = DEFAULT_MOST
+    bus: str | None = None
+    lifetime: float = 15.0
 
     def tell(self, text: str) -> None:
         """Says something to whoever started the server."""
@@ -107,7 +118,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         raise click.ClickException(f"cannot open {shown(settings.db)}: {error.strerror}") from error
     # A request that is cut off at the end is told in one line; its traceback says nothing to anybody.
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    server = _Server(node, settings)
+    environments = _environments(settings, node, lambda: server.should_exit)
+    server = _Server(node, environments, settings)
+    await environments.start()
     _install_signals(server, settings)
     serving = asyncio.create_task(server.serve([listener]))
     poller = _poller(settings, node, listener.getsockname()[1])
@@ -127,6 +140,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         executing = node.load[0]
         if executing:
             settings.tell(f"stopping: {executing} executing; a second signal stops at once")
+        await environments.stop()
         await node.stop()
         in_memory = settings.db == MEMORY
         settings.tell(f"stopped; {'what was in memory is gone' if in_memory else 'nothing that was accepted is lost'}")
@@ -140,7 +154,31 @@ def _options(settings: Settings) -> NodeOptions:
         "allow_private": settings.guard.kind == b"dev",
         "endpoint_silence": settings.patience.silence,
         "endpoint_grace": settings.patience.grace,
+        "bus": settings.bus,
+        "lifetime": settings.lifetime,
     }
+
+
+def _environments(settings: Settings, node: Node, draining: Callable[[], bool]) -> Environments:
+    """The branch environments. Apps whose URL was named, and those of this process, are the main environment's."""
+
+    def make(db: str, keys: Keys | None, environment_id: str) -> Node:
+        options = _options(settings)
+        options["keys"], options["environment_id"] = keys, environment_id
+        made = make_node((), db, **options)
+        made.registry.deny_vulnerable = settings.deny_vulnerable_sdks
+        return made
+
+    polling = msgspec.structs.replace(settings.polling, urls=(), discovery=False)
+    return Environments(
+        node,
+        settings.db,
+        settings.guard,
+        make,
+        most=settings.max_environments,
+        polling=polling,
+        draining=draining,
+    )
 
 
 def _poller(settings: Settings, node: Node, port: int) -> Poller:
@@ -168,6 +206,7 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
         # What many listeners hear would be compressed for each of them.
         ws_per_message_deflate=False,
         server_header=False,
+        timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=_ANSWER_WITHIN,
     )
 
@@ -180,9 +219,11 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, node: Node, settings: Settings) -> None:
-        super().__init__(_uvicorn_config(make_app(node, settings.guard, draining=lambda: self.should_exit)))
+    def __init__(self, node: Node, environments: Environments, settings: Settings) -> None:
+        main = make_app(node, settings.guard, draining=lambda: self.should_exit, environments=environments)
+        super().__init__(_uvicorn_config(EnvironmentDoor(main, settings.guard, environments, node.clock.now)))
         self._node = node
+        self._environments = environments
         self._drain = settings.drain
         self._until: float | None = None
 
@@ -195,9 +236,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Subscribers stay for as long as they are served: they would keep the server for the whole time it may take.
-        self._node.hang_up()
+        nodes = [self._node, *self._environments.nodes]
+        for node in nodes:
+            node.hang_up()
         # While workers can still be heard: what they are at counts, and needs not be done again.
-        await self._node.workers.close(_ANSWER_WITHIN)
+        await asyncio.gather(*(node.workers.close(_ANSWER_WITHIN) for node in nodes))
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -299,6 +342,8 @@ def _print_banner(settings: Settings, node: Node, port: int) -> None:
         return
     click.secho(address, bold=True)
     click.echo(f"database   {shown(settings.db)}")
+    if settings.bus is not None:
+        click.echo(f"bus        {RedisBus(settings.bus).shown}")
     if settings.guard.keys is not None:
         click.echo(f"keys       {settings.guard.keys}")
     functions = [function for app in node.apps for function in app.functions.values()]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import click
 
 from perdure.apps.settings import Patience
+from perdure.cli.branches import max_environments_option
+from perdure.cli.config_file import config_option
+from perdure.cli.credentials import api_key_option, server_keys
 from perdure.cli.database import check_database
 from perdure.cli.logs import LogFormat
+from perdure.cli.neighbours import check_bus, neighbour_options
 from perdure.cli.patience import patience_options
 from perdure.cli.polling import polling, polling_options
 
@@ -28,6 +32,7 @@ from perdure.cli.polling import polling, polling_options
     metavar="KEY",
     help="Signing key that is accepted too, while keys change. [env var: PERDURE_SIGNING_KEY_FALLBACK]",
 )
+@api_key_option
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -68,6 +73,9 @@ from perdure.cli.polling import polling, polling_options
     metavar="SECONDS",
     help="How long it goes on after SIGTERM, not ready any more, so that a balancer sees that and sends nothing.",
 )
+@neighbour_options
+@config_option
+@max_environments_option
 @polling_options(0)
 @patience_options
 def command(
@@ -75,11 +83,15 @@ def command(
     event_keys: tuple[str, ...],
     signing_key: str | None,
     signing_key_fallback: str | None,
+    api_keys: tuple[str, ...],
     host: str,
     port: int,
     db: str,
     log_format: LogFormat,
     drain: float,
+    bus: str | None,
+    lifetime: float,
+    max_environments: int,
     sdk_urls: tuple[str, ...],
     poll_interval: float,
     no_poll: bool,
@@ -96,17 +108,17 @@ def command(
     perdure keys > shop.env
     env $(cat shop.env) perdure start shop.app:app --db shop.db
     """
-    from perdure.cli.credentials import server_keys
     from perdure.cli.serving import Settings, serve
     from perdure.server import Guard
 
-    keys = server_keys(event_keys, signing_key, signing_key_fallback, environment=True)
+    keys = server_keys(event_keys, signing_key, signing_key_fallback, api_keys, environment=True)
     if keys is None:
         raise click.UsageError(
             "a server for production needs keys: give --event-key and --signing-key, or set PERDURE_EVENT_KEY and "
             "PERDURE_SIGNING_KEY; `perdure keys` makes a pair"
         )
     check_database(db)
+    check_bus(bus or None, db)
     guard = Guard(keys, kind="cloud")
     serve(
         Settings(
@@ -121,6 +133,9 @@ def command(
             polling=polling(sdk_urls, poll_interval, no_poll, discovery=False),
             deny_vulnerable_sdks=deny_vulnerable_sdks,
             patience=Patience(endpoint_silence, endpoint_grace),
+            max_environments=max_environments,
             drain=drain,
+            bus=bus or None,
+            lifetime=lifetime,
         )
     )

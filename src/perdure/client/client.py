@@ -10,7 +10,8 @@ import asyncio
 import base64
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -18,9 +19,13 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from perdure.client.agents.api import AgentsApi
+from perdure.client.agents.connection import Connection
 from perdure.client.errors import ApiError, ServerUnreachableError, reason_of
+from perdure.client.frames import json_frames, refused
 from perdure.client.shapes import ReplayInfo, RunInfo, RunPage, Span
 from perdure.model import values
+from perdure.model.environments import HEADER
 from perdure.model.event import Event
 from perdure.model.json import InvalidJsonError, Json, decode, encode
 from perdure.model.keys import NO_EVENT_KEY, SigningKey
@@ -30,16 +35,18 @@ EventLike: TypeAlias = Event | Mapping[str, Json]
 """An event to send: an `Event`, or an object with `name` and optional `data`, `id`, `ts`, `user`, `v`."""
 
 DEFAULT_URL = "http://127.0.0.1:8288"
+_NO_LIMIT = aiohttp.ClientTimeout(total=None, sock_connect=30)
 _TRIES = 3
 _PAUSE = 0.2
 
 
-class Client:
+class Client(AgentsApi):
     """A connection to a server. Use: `async with Client() as client: await client.send({"name": "shop/paid"})`.
 
     `event_key` goes into the path of events; servers for development accept any. `signing_key` proves the caller
-    to servers that ask for it ("signkey-prod-<hex>" or hex); only its hash is sent. `timeout` is that of one
-    request, in seconds. Every method raises `ServerUnreachableError` or `ApiError`.
+    to servers that ask for it ("signkey-prod-<hex>" or hex); only its hash is sent. `bearer` is sent instead, as
+    it is: an API key. `timeout` is that of one request, in seconds. Every method raises
+    `ServerUnreachableError` or `ApiError`. `environment`: the branch environment that is asked instead of the main one.
     """
 
     def __init__(
@@ -48,7 +55,9 @@ class Client:
         *,
         event_key: str = NO_EVENT_KEY,
         signing_key: str | None = None,
+        bearer: str | None = None,
         timeout: float = 30.0,
+        environment: str | None = None,
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url must begin with http:// or https://, got {base_url!r}")
@@ -56,7 +65,10 @@ class Client:
             raise ValueError("event_key must be a text without slashes")
         self.base_url = base_url.rstrip("/")
         self._event_key = quote(event_key, safe="")
-        self._headers = {"authorization": f"Bearer {SigningKey.parse(signing_key).bearer}"} if signing_key else {}
+        bearer = bearer or (SigningKey.parse(signing_key).bearer if signing_key else None)
+        self._headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
+        if environment:
+            self._headers[HEADER] = environment
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
 
@@ -268,6 +280,39 @@ class Client:
         found: dict[str, Json] = (await self._call("GET", "/v1/doctor"))["data"]
         return found
 
+    # Agents.
+
+    @property
+    def connection(self) -> Connection:
+        """What the clients of agents ask with."""
+        return self
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        query: Mapping[str, Json] | None = None,
+        patient: bool = False,
+    ) -> Json:
+        """The same as `call`; `patient`: it takes as long as it takes."""
+        return await self._call(method, path, body, query=query, timeout=_NO_LIMIT if patient else None)
+
+    async def frames(
+        self, method: str, path: str, body: Json = None, *, query: Mapping[str, Json] | None = None, after: str = ""
+    ) -> AsyncGenerator[tuple[str | None, Json]]:
+        """The frames of a stream of JSON, each with its id; `after`: the id of the last one that is known."""
+        told = json_frames(self._open(), self.base_url, method, path, params=_params(query), body=body, after=after)
+        async with aclosing(told) as frames:
+            async for frame in frames:
+                yield frame
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the client is not open: use `async with Client() as client:`")
+        return self._session
+
     async def _call(
         self,
         method: str,
@@ -278,16 +323,16 @@ class Client:
         headers: Mapping[str, str] | None = None,
         tries: int = 1,
         repeated: bool = False,
+        timeout: aiohttp.ClientTimeout | None = None,
     ) -> Json:
-        if self._session is None:
-            raise RuntimeError("the client is not open: use `async with Client() as client:`")
-        params = [pair for key, value in (query or {}).items() for pair in _pairs(key, value)]
+        session = self._open()
         data = None if body is None else encode(body)
-        head = {"content-type": "application/json", **(headers or {})}
+        head, params = {"content-type": "application/json", **(headers or {})}, _params(query)
+        limit = timeout or self._timeout
         for tried in range(1, tries + 1):
             try:
-                async with self._session.request(
-                    method, self.base_url + path, params=params, data=data, headers=head
+                async with session.request(
+                    method, self.base_url + path, params=params, data=data, headers=head, timeout=limit
                 ) as response:
                     content = await response.read()
                 if repeated and response.status == 409 and b'"runId"' in content:
@@ -304,6 +349,10 @@ class Client:
         raise AssertionError("unreachable: the last try returns or raises")
 
 
+def _params(query: Mapping[str, Json] | None) -> list[tuple[str, str]]:
+    return [pair for key, value in (query or {}).items() for pair in _pairs(key, value)]
+
+
 def _pairs(key: str, value: Json) -> list[tuple[str, str]]:
     """A query parameter: none, one, or one for each item of a list."""
     if isinstance(value, list | tuple):
@@ -314,7 +363,8 @@ def _pairs(key: str, value: Json) -> list[tuple[str, str]]:
 
 
 def _answer(path: str, status: int, content: bytes) -> Json:
-    if status == 401:
+    # What is below /api may ask for tokens of an app's users, and says so itself.
+    if status == 401 and not path.startswith("/api/"):
         which = "event" if path.startswith("/e/") else "signing"
         raise ApiError(status, f"the server does not know the {which} key that was sent, or none was sent")
     if not content and status < 300:
@@ -325,11 +375,7 @@ def _answer(path: str, status: int, content: bytes) -> Json:
         raise ApiError(status, "the answer is not JSON; is this a perdure server?") from error
     if status < 300:
         return body
-    message = None
-    if isinstance(body, dict):
-        errors = body.get("errors")
-        message = errors[0]["message"] if errors else body.get("error")
-    raise ApiError(status, message or "the request was refused")
+    raise refused(status, content)
 
 
 def _shaped(data: Json, kind: type[T]) -> T:

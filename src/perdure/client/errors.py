@@ -5,6 +5,7 @@ from __future__ import annotations
 import aiohttp
 
 from perdure.model.errors import PerdureError
+from perdure.model.json import Json
 
 
 class ServerUnreachableError(PerdureError):
@@ -19,11 +20,12 @@ class ServerUnreachableError(PerdureError):
 
 
 class ApiError(PerdureError):
-    """The server refused a request: `status` is the HTTP status, `message` its reason."""
+    """The server refused a request: `status` is the HTTP status, `message` its reason, `body` all that it said."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, body: Json = None) -> None:
         self.status = status
         self.message = message
+        self.body = body
         super().__init__(f"{message} (HTTP {status})")
 
 

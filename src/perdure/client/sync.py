@@ -1,6 +1,6 @@
-"""The streaming client for code that does not await: `from perdure.client.sync import fetch_with_stream`.
+"""The clients for code that does not await: `from perdure.client.sync import Client, fetch_with_stream`.
 
-The call has an event loop of its own, which runs in the caller's thread while the caller waits: callbacks are called
+A call has an event loop of its own, which runs in the caller's thread while the caller waits: callbacks are called
 there too, and nothing goes on between two events.
 """
 
@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from typing import TypeAlias, TypeVar, Unpack
 
 from perdure.client import streaming
+from perdure.client.blocking import BlockingClient
 from perdure.client.event_stream import EventStream, StreamOptions
 from perdure.client.stream_shapes import Commit, Data, Metadata, Rollback, StreamEvent, StreamResponse
 
+Client = BlockingClient
+"""`perdure.client.Client`, blocking."""
 T = TypeVar("T")
 Callback: TypeAlias = Callable[[T], None]
 

@@ -53,7 +53,7 @@ def _fire(turn: Turn, job: Job) -> Decision[None]:
         return
     yield DeleteJob(job.id)
     if job.run_id is not None:
-        yield from _fire_in_run(turn, job, job.run_id)
+        yield from fire_timer(turn, job, job.run_id)
     elif job.kind == "gate":
         yield from open_gate(turn, job)
     else:
@@ -65,7 +65,8 @@ def _fire(turn: Turn, job: Job) -> Decision[None]:
             yield from close_window(turn, job, function)
 
 
-def _fire_in_run(turn: Turn, job: Job, run_id: str) -> Decision[None]:
+def fire_timer(turn: Turn, job: Job, run_id: str) -> Decision[None]:
+    """What a timer of a run does. Its job has left, or leaves in this transaction."""
     step_id = job.id.removeprefix(f"{run_id}.")
     if job.kind == "sleep":
         yield from decide(turn, run_id, step_id, StepStatus.DONE, NULL)

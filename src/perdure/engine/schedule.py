@@ -194,7 +194,13 @@ def _create(turn: Turn, function: CompiledFunction, run: Run, job: Job, events: 
         turn.effects.append(Due(job.due_at))
         return
     admitted = yield from admit(turn, job)
-    if admitted is not None:
+    if admitted is None:
+        return
+    if fresh:
+        # What the row has become, so that nobody needs to read it.
+        run.status, run.started_at = RunStatus.RUNNING, turn.now
+        turn.effects.append(Start(run.id, run.function_id, admitted, 0, run, events))
+    else:
         turn.effects.append(Start(run.id, run.function_id, admitted, 0))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from perdure.engine import reads
+from perdure.engine.cluster import Cluster, cluster
 from perdure.engine.turn import Decision, Read
 from perdure.model.event import Event
 from perdure.model.ids import make_ulid
@@ -59,6 +60,7 @@ class Health(msgspec.Struct):
     unregistered: dict[str, int]
     paused: list[str]
     agents: AgentHealth
+    cluster: Cluster = msgspec.field(default_factory=Cluster)
 
 
 def list_events(
@@ -91,16 +93,51 @@ def list_runs(
 
     `deferred` selects the runs that other runs deferred, or those that none did.
     """
+    if oldest_first:
+        chosen = _chosen(cursor or "", statuses, function_ids, app_ids, span, deferred, limit)
+        rows = yield Read("list_runs_oldest_first", chosen)
+        return [Run(*row) for row in rows]
+    if app_ids is not None and function_ids is None:
+        function_ids = [row.id for row in (yield from reads.functions()) if row.app_id in app_ids]
+    chosen = _chosen(cursor or _AFTER_ALL, statuses, function_ids, app_ids, span, deferred, limit)
+    found: list[Run] = []
+    for read in _ways(chosen, statuses, function_ids):
+        found += [Run(*row) for row in (yield read)]
+    # Each way has its runs in order; together they are one list.
+    found.sort(key=lambda run: run.id, reverse=True)
+    return found[:limit]
+
+
+_RARE = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED})
+_MANY_FUNCTIONS = 50
+_Chosen: TypeAlias = "tuple[str | int | None, ...]"
+
+
+def _chosen(
+    cursor: str,
+    statuses: list[RunStatus] | None,
+    function_ids: list[str] | None,
+    app_ids: list[str] | None,
+    span: Span,
+    deferred: bool | None,
+    limit: int,
+) -> _Chosen:
     wanted = None if statuses is None else encode([int(status) for status in statuses]).decode()
     functions = None if function_ids is None else encode(function_ids).decode()
     apps = None if app_ids is None else encode(app_ids).decode()
     only = None if deferred is None else int(deferred)
-    chosen = (wanted, functions, apps, span.field, span.begin, span.end, only, limit)
-    if oldest_first:
-        rows = yield Read("list_runs_oldest_first", (cursor or "", *chosen))
-    else:
-        rows = yield Read("list_runs", (cursor or _AFTER_ALL, *chosen))
-    return [Run(*row) for row in rows]
+    return cursor, wanted, functions, apps, span.field, span.begin, span.end, only, limit
+
+
+def _ways(chosen: _Chosen, statuses: list[RunStatus] | None, function_ids: list[str] | None) -> list[Read]:
+    """The questions whose answers together are the list: by the index that passes over the fewest other runs."""
+    if statuses is not None and _RARE.issuperset(statuses):
+        return [Read("list_runs_ended_badly", (*chosen, int(status))) for status in set(statuses)]
+    if statuses is not None and not any(status.final for status in statuses):
+        return [Read("list_open_runs", chosen)]
+    if function_ids is not None and len(function_ids) <= _MANY_FUNCTIONS:
+        return [Read("list_runs_of_function", (*chosen, function_id)) for function_id in set(function_ids)]
+    return [Read("list_runs", chosen)]
 
 
 def count_listed_runs(
@@ -202,4 +239,4 @@ def health(limit: int = 20) -> Decision[Health]:
     threads, pending = (yield Read("count_agent_tables", ()))[0]
     stranded = [(row[0], row[1]) for row in (yield Read("stranded_approvals", (limit,)))]
     agents = AgentHealth(threads, pending, stranded)
-    return Health(runs, jobs, orphans, slots, unregistered, paused, agents)
+    return Health(runs, jobs, orphans, slots, unregistered, paused, agents, (yield from cluster(limit)))

@@ -11,8 +11,6 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from perdure.runner.decider import Decider
-
 _PATIENCE: Final = 5.0
 
 Errand = Callable[[str, bytes], Awaitable[str]]
@@ -20,21 +18,22 @@ Errand = Callable[[str, bytes], Awaitable[str]]
 
 
 class Errands:
-    """Asks, and does what is asked: `doing` has what this node can do, by name."""
+    """Asks, and does what is asked: `doing` has what this node can do, by name. `tell` tells all other nodes."""
 
-    def __init__(self, decider: Decider) -> None:
+    def __init__(self, node: str, tell: Callable[[str], None]) -> None:
         self.doing: dict[str, Errand] = {}
-        self._decider = decider
+        self._node = node
+        self._tell = tell
         self._numbers = itertools.count()
         self._asked: dict[str, asyncio.Future[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, node: str, what: str, run_id: str, body: bytes) -> str:
         """The answer of another node; raises `TimeoutError` where none comes."""
-        number = f"{self._decider.node}-{next(self._numbers)}"
+        number = f"{self._node}-{next(self._numbers)}"
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         encoded = base64.b64encode(body).decode()
-        self._decider.store.tell(f"ask {node} {number} {what} {run_id} {encoded}")
+        self._tell(f"ask {node} {number} {what} {run_id} {encoded}")
         try:
             return await asyncio.wait_for(answer, _PATIENCE)
         finally:
@@ -42,7 +41,7 @@ class Errands:
 
     def heard_ask(self, rest: str) -> None:
         node, number, what, run_id, encoded = rest.split(" ", 4)
-        if node == self._decider.node and what in self.doing:
+        if node == self._node and what in self.doing:
             task = asyncio.get_running_loop().create_task(self._do(number, what, run_id, base64.b64decode(encoded)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -55,7 +54,7 @@ class Errands:
 
     async def _do(self, number: str, what: str, run_id: str, body: bytes) -> None:
         answer = await self.doing[what](run_id, body)
-        self._decider.store.tell(f"answer {number} {answer}")
+        self._tell(f"answer {number} {answer}")
 
     async def stop(self) -> None:
         for task in tuple(self._tasks):

@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Final, ParamSpec, Protocol
 
-from perdure.bus import MemoryBus
+from perdure.bus import MemoryBus, RedisBus
 from perdure.engine import flow, reads
 from perdure.engine.turn import Decision, Ended
 from perdure.model.errors import StoreError
 from perdure.model.records import RunStatus
 from perdure.runner.decider import Decider
 from perdure.runner.errands import Errands
+from perdure.runner.relay import Relay
 from perdure.runner.streams import Streams
 from perdure.store.protocol import EVERYTHING
 
@@ -65,9 +66,10 @@ class Host(Protocol):
 class Neighbours:
     """Hears the news. `on_apps` is told that functions, or apps elsewhere, may have changed."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, bus: RedisBus | None) -> None:
         self._host = host
-        self.errands = Errands(host.decider)
+        self.relay = Relay(host.decider.store, host.decider.node, self.heard, bus)
+        self.errands = Errands(host.decider.node, self.relay.tell)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking = self._stopped = False
         self.on_apps: Callable[[], Awaitable[None]] | None = None
@@ -75,7 +77,7 @@ class Neighbours:
         """Hears what was said to all nodes with `say ...`."""
 
     def heard(self, news: str) -> None:
-        """One of the news; see `tell_1` in the PostgreSQL store for who says what."""
+        """One of the news; see `tell_2` in the PostgreSQL store for who says what."""
         kind, _, rest = news.partition(" ")
         if kind == "ended":
             if self._host.ended.is_wanted(rest) or self._host.resides(rest):
@@ -90,6 +92,8 @@ class Neighbours:
             self._spawn(self._unblock, [rest])
         elif kind == "stream":
             self._host.streams.grew(rest)
+        elif kind == "follow":
+            self._host.streams.followed(rest)
         elif kind == "apps":
             self._spawn(self._apps)
         elif kind == "ask":
@@ -104,11 +108,13 @@ class Neighbours:
     async def stop(self) -> None:
         self._stopped = True
         await self.errands.stop()
+        await self.relay.stop()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _everything(self) -> None:
+        self.relay.look()
         await self._apps()
         self._host.fire_soon()
         self._look_soon()

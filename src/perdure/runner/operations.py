@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar, overload
 import msgspec
 
 from perdure import expressions
-from perdure.engine import intake, operate, replays, views
+from perdure.engine import intake, intervene, operate, replays, views
 from perdure.engine.catalogue import Catalogue
 from perdure.engine.intake import Invoked
 from perdure.engine.schedule import Refused
@@ -164,6 +164,22 @@ class Operations:
             raise _refused(outcome)
         return RunHandle(self.runner, outcome, fresh=True)
 
+    async def skip_step(self, run_id: str, step: str, value: Json = None) -> str:
+        """Gives a step that waits, or stands in its backoff, a value; returns the step's hash.
+
+        `step` is a name or a hash. For a wait for an event, `value` is the event's data. Raises `NotFoundError` for an
+        unknown run, `RefusedError` otherwise (`reason` "run_ended", "step_not_found", "step_decided",
+        "step_executes", "input_fixed").
+        """
+        return _intervened(run_id, await self.decider.decide(intervene.skip_step, run_id, step, value))
+
+    async def wake_step(self, run_id: str, step: str) -> str:
+        """Ends what a step waits for: a sleep ends, a wait times out, a retry is attempted now.
+
+        Returns the step's hash. Raises as `skip_step` does, and `RefusedError` with "step_without_timer".
+        """
+        return _intervened(run_id, await self.decider.decide(intervene.wake_step, run_id, step))
+
     async def pause_function(self, function: Function[Json] | str) -> None:
         """Pauses a function: events and ticks start nothing, and its runs rest as soon as no step of theirs executes.
 
@@ -256,6 +272,14 @@ class Operations:
     async def health(self) -> views.Health:
         """Counts, and what should not be there."""
         return await self.view(views.health)
+
+
+def _intervened(run_id: str, outcome: str | Refused | None) -> str:
+    if outcome is None:
+        raise NotFoundError(f"there is no run {run_id}")
+    if isinstance(outcome, Refused):
+        raise _refused(outcome)
+    return outcome
 
 
 def _refused(refused: Refused | None) -> RefusedError:

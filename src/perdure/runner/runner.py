@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-from perdure.bus import MemoryBus
+from perdure.bus import MemoryBus, RedisBus
 from perdure.engine import drive, due, flow
 from perdure.engine.turn import Backlog, Decision, Due, Effect, Ended, Lease, Start, Turn, Wake
 from perdure.model.errors import StoreError
@@ -29,6 +28,7 @@ from perdure.runner.decider import Decider
 from perdure.runner.fetch import Fetcher
 from perdure.runner.loading import load_runs
 from perdure.runner.neighbours import Neighbours
+from perdure.runner.parking import Parking
 from perdure.runner.pools import Pools
 from perdure.runner.residence import Code, Residence
 from perdure.runner.shared_clock import set_by
@@ -42,8 +42,6 @@ _log = logging.getLogger("perdure.runner")
 _CLAIM_AT_ONCE = 200
 _FIRE_AT_ONCE = 500
 _LOAD_AT_ONCE = 200
-_STAY = 10_000
-"""How long a parked coroutine stays without being woken (ms)."""
 _LIFETIME = 15_000
 """Within what time the work of a node that died is taken over (ms), by default: three quarters of it is how long a node
 counts as alive since it last said so, a quarter how often it says so and looks for others that do not."""
@@ -71,6 +69,7 @@ class Runner:
         threads: int = 4096,
         max_stream_bytes: int = MAX_STREAM_BYTES,
         lifetime: int = _LIFETIME,
+        bus: RedisBus | None = None,
     ) -> None:
         self.decider = decider
         self._lifetime = lifetime
@@ -78,10 +77,9 @@ class Runner:
         self.streams = Streams(decider, self.ended, max_stream_bytes)
         self._codes: dict[str, Code] = {}
         self._residents: dict[str, Residence] = {}
-        self._parked: OrderedDict[str, Residence] = OrderedDict()
+        self._parked = Parking(max_parked, self._evict)
         self._loading: list[Residence] = []
         self._max_active = max_active
-        self._max_parked = max_parked
         self._threads = ThreadPoolExecutor(threads, "perdure-step")
         self._fetcher = Fetcher()
         self._pools = Pools(max_per_app, self._let_in)
@@ -92,23 +90,23 @@ class Runner:
         self._due_at: int | None = None
         self._timer: Timer | None = None
         self._stopping = False
-        self._sweeping = False
         self._changed = asyncio.Event()
-        self.neighbours = Neighbours(self)
+        self.neighbours = Neighbours(self, bus)
         decider.room = self._room
         decider.runnable = self._codes.__contains__
         decider.pool_of = self._pool_of
         decider.refused = self._pools.refused
         decider.on_effect = self._on_effect
 
-    async def start(self) -> None:
-        """Begins to claim and fire. What an earlier process left leased is ready again."""
+    async def start(self, channel: str = "") -> None:
+        """Begins to claim and fire. What an earlier process left leased is ready again. `channel`: see `Relay`."""
         await self._renew()
         self._due.set()
         self._spawn(self._claiming())
         self._spawn(self._firing())
         if not self.decider.store.exclusive:
-            self.decider.store.listen(self.neighbours.heard)
+            self.neighbours.relay.start(channel)
+            self.streams.tell = self.neighbours.relay.tell
             self._spawn(self._renewing())
 
     def use(self, codes: Iterable[Code]) -> None:
@@ -126,6 +124,7 @@ class Runner:
     async def stop(self, deadline: float) -> None:
         """Takes on nothing new, lets steps that are executing finish within `deadline` seconds, hands back the rest."""
         self._stopping = True
+        self._parked.close()
         if self._timer is not None:
             self._timer.cancel()
         for resident in tuple(self._residents.values()):
@@ -202,7 +201,7 @@ class Runner:
             self._evict(resident)
             resident = None
         if resident is not None:
-            self._parked.pop(start.run_id, None)
+            self._parked.remove(start.run_id)
             self._pools.enter(resident)
             resident.resume(start)
             return
@@ -304,17 +303,9 @@ class Runner:
     # Residents: the keeper's side.
 
     def parked(self, resident: Residence) -> None:
-        self._parked[resident.run_id] = resident
         self._pools.leave(resident)
         self._changed.set()
-        now = self.decider.clock.now()
-        if resident.idle and resident.wakes_at is not None and resident.wakes_at - now > _STAY:
-            self._evict(resident)
-        elif len(self._parked) > self._max_parked:
-            self._evict(next(iter(self._parked.values())))
-        elif not self._sweeping:
-            self._sweeping = True
-            asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
+        self._parked.add(resident, self.decider.clock.now())
         if self._backlog:
             self._work.set()
 
@@ -322,7 +313,7 @@ class Runner:
         resident.hush()
         if self._residents.get(resident.run_id) is resident:
             del self._residents[resident.run_id]
-            self._parked.pop(resident.run_id, None)
+            self._parked.remove(resident.run_id)
             self._pools.leave(resident)
         self._changed.set()
         if resident.lease is not None and not self._stopping:
@@ -334,17 +325,6 @@ class Runner:
     def _evict(self, resident: Residence) -> None:
         resident.stop()
         self.left(resident)
-
-    def _sweep(self) -> None:
-        """Evicts what has been parked since the last sweep but one."""
-        stale = [resident for resident in self._parked.values() if resident.stale]
-        for resident in stale:
-            self._evict(resident)
-        for resident in self._parked.values():
-            resident.stale = True
-        self._sweeping = bool(self._parked) and not self._stopping
-        if self._sweeping:
-            asyncio.get_running_loop().call_later(_STAY / 1000, self._sweep)
 
     def _hand_back(self, lease: Lease, pause: int = 0) -> None:
         self._spawn(self._persist(lambda: self.decider.decide(drive.hand_back, lease, pause)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -31,6 +31,8 @@ from perdure.wire.streams import response_of
 _PATIENCE: Final = 0.25
 """How long (seconds) the response of an app elsewhere may take after the end of its run: it comes its own way."""
 _FAREWELL: Final = 2.0
+_SAY_AGAIN: Final = 1.0
+"""How long (seconds) after a reader has said that it follows it says so again, if it hears anything."""
 _FIRST_LOOK: Final = 0.002
 _LONGEST_PAUSE: Final = 2.0
 """How long (seconds) until it is looked first, and at most until again, whether a step is recorded."""
@@ -103,7 +105,11 @@ class Sink:
 class Reader:
     """Follows one stream. Made by `Streams.following`."""
 
-    def __init__(self, tail: Tail, decider: Decider, after: int, *, everything: bool = False) -> None:
+    def __init__(
+        self, tail: Tail, decider: Decider, after: int, tell: Callable[[str], None], *, everything: bool = False
+    ) -> None:
+        self._tell = tell
+        self._told_at = float("-inf")
         self.news = asyncio.Event()
         self.hung_up = False
         self._tail = tail
@@ -153,8 +159,16 @@ class Reader:
                 if ending is not None:
                     return ending
             else:
+                self._say_that_it_follows()
                 await self.news.wait()
         return []
+
+    def _say_that_it_follows(self) -> None:
+        """Lets the node that the stream comes from keep it sooner."""
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at > _SAY_AGAIN:
+            self._told_at = now
+            self._tell(f"follow {self._tail.run_id}")
 
     def _counting(self, events: list[StreamEvent], overview: Overview) -> list[StreamEvent]:
         """Without what had been taken back before the reader came, unless it wants everything."""
@@ -244,6 +258,9 @@ class Streams:
         self._readers: set[Reader] = set()
         self._tees: set[Tee] = set()
         self._confirming: set[asyncio.Task[None]] = set()
+        self.tell: Callable[[str], None] = lambda _: None
+        """Tells other nodes, if there are any."""
+        self._endless: set[asyncio.Event] = set()
 
     def sink(self, run_id: str) -> Sink:
         """For an execution in this process, which closes it."""
@@ -302,6 +319,13 @@ class Streams:
         if tail.early.get(step) is tee:
             del tail.early[step]
 
+    async def kept(self, run_id: str, steps: Iterable[str]) -> None:
+        """Waits until what these steps of a run have said is kept: it must not be lost where their results are not."""
+        tail = self._tails.get(run_id)
+        if tail is not None and any(step in tail.open for step in steps):
+            with contextlib.suppress(StreamTooLargeError):
+                await tail.settle()
+
     @contextmanager
     def following(self, run_id: str, after: int = 0, *, everything: bool = False) -> Generator[Reader]:
         """A reader of what was said after an offset, for the length of a block.
@@ -309,7 +333,7 @@ class Streams:
         `everything`: with what had been taken back before the reader came.
         """
         tail = self._acquire(run_id)
-        reader = Reader(tail, self._decider, after, everything=everything)
+        reader = Reader(tail, self._decider, after, self.tell, everything=everything)
         tail.listeners.add(reader.news)
         self._readers.add(reader)
         # Before it looks: a run that ends meanwhile is not missed.
@@ -322,8 +346,20 @@ class Streams:
             tail.listeners.discard(reader.news)
             self._release(tail)
 
+    @contextmanager
+    def until_hung_up(self) -> Generator[asyncio.Event]:
+        """For the length of a connection that nothing else ends: the event is set when the server hangs up."""
+        event = asyncio.Event()
+        self._endless.add(event)
+        try:
+            yield event
+        finally:
+            self._endless.discard(event)
+
     def hang_up(self) -> None:
         """Ends the readers, and the requests that stream, that are there; they may come again."""
+        for event in tuple(self._endless):
+            event.set()
         for tee in tuple(self._tees):
             tee.over.set()
         for reader in tuple(self._readers):
@@ -334,6 +370,11 @@ class Streams:
         """Another node has kept something of a run's stream, or it may have of any: who reads looks into the store."""
         for tail in tuple(self._tails.values()) if run_id is None else filter(None, [self._tails.get(run_id)]):
             tail.look_elsewhere()
+
+    def followed(self, run_id: str) -> None:
+        """Somebody on another node follows a run's stream."""
+        if (tail := self._tails.get(run_id)) is not None:
+            tail.followed_elsewhere()
 
     async def close(self) -> None:
         """Keeps what was said, and ends the readers."""

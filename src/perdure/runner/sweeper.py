@@ -35,7 +35,7 @@ class Sweeper:
 
     def __init__(self, decider: Decider, policy: Retention) -> None:
         self._decider = decider
-        self._policy = policy
+        self.policy = policy
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -57,7 +57,7 @@ class Sweeper:
 
     async def collect(self, *, dry_run: bool = False) -> Collected:
         """Removes ended runs, the events that no run needs any more, and what agents need not remember; how many."""
-        now, policy, found = self._decider.clock.now(), self._policy, Collected()
+        now, policy, found = self._decider.clock.now(), self.policy, Collected()
         for age, failed in ((policy.completed, False), (policy.failed, True)):
             if age is not None:
                 async for ids in self._pages(
@@ -88,7 +88,7 @@ class Sweeper:
             found.agent_runs += len(ids)
             if not dry_run:
                 await self._decider.decide(retention.delete_agent_runs, ids)
-        age = self._policy.threads
+        age = self.policy.threads
         if age is not None:
             async for ids in self._pages(
                 lambda cursor: retention.expired_threads(now, age, cursor=cursor, limit=_PAGE)

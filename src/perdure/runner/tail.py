@@ -25,6 +25,10 @@ _log = logging.getLogger("perdure.runner")
 
 _BATCH_DELAY: Final = 0.05
 """How long (seconds) chunks that nobody waits for are gathered before they are kept."""
+_QUICK_DELAY: Final = 0.002
+"""The same while somebody on another node follows, who hears of chunks once they are kept."""
+_FOLLOWED: Final = 5.0
+"""How long (seconds) who has said so is taken to follow."""
 _BATCH_BYTES: Final = 64 * 1024
 _ROW_BYTES: Final = 4 * _BATCH_BYTES
 _FULL: Final = 1024 * 1024
@@ -70,6 +74,8 @@ class Tail:
         self._bytes = 0
         # How many requests began to speak before an entry, by its count.
         self._parts: dict[int, int] = {}
+        self._followed_until = 0.0
+        self._left_at: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -126,7 +132,8 @@ class Tail:
         if barrier or self._unkept_bytes >= _BATCH_BYTES:
             self._write_soon()
         elif self._timer is None:
-            self._timer = self._loop.call_later(_BATCH_DELAY, self._write_soon)
+            delay = _QUICK_DELAY if self._loop.time() < self._followed_until else _BATCH_DELAY
+            self._timer = self._loop.call_later(delay, self._write_soon)
 
     def since(self, offset: int) -> list[StreamEvent] | None:
         """Some of what was told after an offset, in order; None if the store has to be asked."""
@@ -148,9 +155,15 @@ class Tail:
         """How many requests began to speak between the event before this offset and the one that has it."""
         return 0 if self._shift is None else self._parts.get(offset - self._shift, 0)
 
+    def followed_elsewhere(self) -> None:
+        """Somebody follows on another node."""
+        self._followed_until = self._loop.time() + _FOLLOWED
+
     def look_elsewhere(self) -> None:
         """Another node may have kept something: what is in memory is not all there is."""
         if not self._unkept and self._writing is None:
+            if self._shift is not None:
+                self._left_at = self._shift + self._kept
             self._lose_place()
         for listener in self.listeners:
             listener.set()
@@ -223,7 +236,8 @@ class Tail:
 
     async def _write_batch(self) -> None:
         batch, size = self._batch()
-        after = None if self._shift is None else self._shift + self._kept
+        # Who was here last has lost nothing that was told, if the log still ends there.
+        after = self._left_at if self._shift is None else self._shift + self._kept
         decision = partial(streams.append, self.run_id, batch, self._limit, anew=after is None, after=after)
         try:
             answer = await self._decider.commit(decision)
@@ -231,6 +245,7 @@ class Tail:
             _log.error("run %s: its stream cannot be kept, trying again: %s", self.run_id, error)
             await asyncio.sleep(_PAUSE_AFTER_ERROR)
             return
+        self._left_at = None
         if answer == streams.MOVED:
             self._lose_place()
             return

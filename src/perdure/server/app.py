@@ -21,23 +21,28 @@ from starlette.websockets import WebSocketDisconnect
 
 from perdure.model.errors import StoreError
 from perdure.server import (
+    account,
     agent_door,
     browser,
     connect,
     endpoints,
     graphql,
     health,
+    live,
     openapi,
     operations,
+    page,
     realtime,
     rest_v0,
     rest_v1,
     rest_v2,
     run_state,
     sdk_api,
+    session,
 )
 from perdure.server.auth import Guard
 from perdure.server.backend import Backend
+from perdure.server.bodies import route_path
 from perdure.server.envelope import (
     ApiError,
     error_reply,
@@ -47,22 +52,30 @@ from perdure.server.envelope import (
 )
 from perdure.server.events import post_events
 from perdure.server.mcp import routes as mcp
-from perdure.server.metrics import CONTENT_TYPE, Metrics
+from perdure.server.metrics import CONTENT_TYPE, Here, Metrics
+from perdure.server.permissions import doubt
 from perdure.server.run_state import checkpointed_run, post_checkpoint
 from perdure.server.sockets import Handshake, refuse
 
 _log = logging.getLogger("perdure.server")
-_UNKNOWN_KEY = {"status": 401, "message": "", "error": "Event key not found"}
+UNKNOWN_KEY = {"status": 401, "message": "", "error": "Event key not found"}
 
 
-def make_app(backend: Backend, guard: Guard | None = None, *, draining: Callable[[], bool] = lambda: False) -> ASGIApp:
+def make_app(
+    backend: Backend,
+    guard: Guard | None = None,
+    *,
+    draining: Callable[[], bool] = lambda: False,
+    environments: account.Environments | None = None,
+) -> ASGIApp:
     """The server of a node as an ASGI application; it can be mounted under a path of another one.
 
     Without a guard it lets everybody in. `draining` says whether it is about to stop, which makes it not ready.
+    `environments`: those beside this one, if the server has any (see `perdure.server.environments`).
     """
     metrics = Metrics()
     guard = guard or Guard()
-    return Door(backend, metrics, _router(backend, metrics, guard, draining), guard)
+    return Door(backend, metrics, _router(backend, metrics, guard, draining, environments), guard)
 
 
 class Door:
@@ -82,7 +95,7 @@ class Door:
             await self._router(scope, receive, send)
             return
         path = route_path(scope)
-        extra = _headers(scope, self._guard.kind)
+        extra = answer_headers(scope, self._guard.kind)
         answered = False
 
         async def answer(message: Message) -> None:
@@ -104,9 +117,9 @@ class Door:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)
-        handshake = Handshake(send, _headers(scope, self._guard.kind))
+        handshake = Handshake(send, answer_headers(scope, self._guard.kind))
         try:
-            refusal = self._guard.refusal(path, scope)
+            refusal = self._guard.refusal(path, scope, self._backend.clock.now)
             if refusal is not None:
                 await refuse(refusal, scope, receive, handshake.send)
             else:
@@ -122,7 +135,10 @@ class Door:
 
     async def _dispatch(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        refusal = self._guard.refusal(path, scope)
+        refusal = self._guard.refusal(path, scope, self._backend.clock.now)
+        if refusal is not None and refusal.status_code == 401 and agent_door.admits(self._backend, path):
+            doubt(scope)
+            refusal = None
         if refusal is not None:
             await refusal(scope, receive, send)
         elif method == "OPTIONS":
@@ -133,13 +149,13 @@ class Door:
         elif not is_events(path):
             await self._router(scope, receive, send)
         elif path in ("/e", "/e/"):
-            await reply(_UNKNOWN_KEY, 401)(scope, receive, send)
+            await reply(UNKNOWN_KEY, 401)(scope, receive, send)
         elif "/" in path[3:]:
             await error_reply(path, standard_error(404))(scope, receive, send)
         elif method != "POST":
             await error_reply(path, standard_error(405), {"allow": "POST"})(scope, receive, send)
         elif not self._guard.knows_event_key(path[3:]):
-            await reply(_UNKNOWN_KEY, 401)(scope, receive, send)
+            await reply(UNKNOWN_KEY, 401)(scope, receive, send)
         else:
             status, body = await post_events(self._backend, self._metrics, scope, receive)
             await reply(body, status, {"retry-after": "1"} if status == 503 else None)(scope, receive, send)
@@ -156,21 +172,13 @@ async def _answered(path: str, answer: Awaitable[Response]) -> Response:
         return error_reply(path, _unavailable(), {"retry-after": "1"})
 
 
-def route_path(scope: Scope) -> str:
-    """The path below the place where the application is mounted."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if root and (path == root or path.startswith(root + "/")):
-        return path[len(root) :] or "/"
-    return path
-
-
 def _shown(path: str) -> str:
     # The key is in the path of events, and a log is no place for it.
     return "/e/..." if is_events(path) else path
 
 
-def _headers(scope: Scope, kind: bytes) -> list[tuple[bytes, bytes]]:
+def answer_headers(scope: Scope, kind: bytes) -> list[tuple[bytes, bytes]]:
+    """What every answer has: what the server is, and that any page may read it."""
     extra = [(b"vary", b"Origin"), (b"x-inngest-server-kind", kind)]
     origin = _origin(scope)
     if origin:
@@ -194,10 +202,17 @@ def _preflight(scope: Scope) -> dict[str, str]:
     }
 
 
-def _router(backend: Backend, metrics: Metrics, guard: Guard, draining: Callable[[], bool]) -> Starlette:
+def _router(
+    backend: Backend,
+    metrics: Metrics,
+    guard: Guard,
+    draining: Callable[[], bool],
+    environments: account.Environments | None,
+) -> Starlette:
     async def expose(request: Request) -> Response:
         found = await backend.health()
-        text = metrics.expose(found, backend.load, len(backend.catalogue.functions))
+        here = Here(backend.id, backend.load, len(backend.catalogue.functions), backend.has_bus)
+        text = metrics.expose(found, here, backend.clock.now())
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     application = Starlette(
@@ -205,19 +220,22 @@ def _router(backend: Backend, metrics: Metrics, guard: Guard, draining: Callable
             # First, for they are asked once a step.
             *endpoints.routes(backend, guard),
             *health.routes(backend, draining),
+            *session.routes(backend, guard.keys),
             Route("/metrics", expose),
             *rest_v0.routes(backend),
             *run_state.routes(backend),
             *rest_v1.routes(backend),
             *graphql.routes(backend),
             *sdk_api.routes(backend, guard),
-            *rest_v2.routes(backend),
+            *rest_v2.routes(backend, environments),
             *openapi.routes(),
             *browser.routes(),
+            *page.routes(),
+            *live.routes(backend, draining),
             *operations.routes(backend),
             *realtime.routes(backend, guard),
             *connect.routes(backend, guard),
-            *mcp.routes(backend, lambda: application),
+            *mcp.routes(backend, lambda: application, guard, draining),
             *agent_door.routes(backend),
         ],
         exception_handlers={

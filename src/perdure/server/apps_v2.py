@@ -18,6 +18,7 @@ from perdure.engine import reads
 from perdure.model.json import Json
 from perdure.model.records import AppRow, FunctionRow
 from perdure.server.backend import Backend
+from perdure.server.bodies import read_fields, text_field
 from perdure.server.envelope import ApiError, v2
 from perdure.server.identity import short_id
 from perdure.server.queries import flag, page_limit
@@ -25,6 +26,7 @@ from perdure.server.routing import Handler
 from perdure.server.run_lists import run_page, run_query
 from perdure.server.shapes_v2 import function_shape
 from perdure.server.times import rfc3339
+from perdure.wire.registration import is_url
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -36,6 +38,7 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         "GetFunctions": api.functions,
         "GetFunction": api.function,
         "ListFunctionRuns": api.runs,
+        "SyncApp": api.sync,
     }
 
 
@@ -84,6 +87,36 @@ class _Api:
     async def runs(self, request: Request) -> Response:
         query = run_query(request)
         return await run_page(self._backend, query, [(await self._row(request)).id])
+
+    async def sync(self, request: Request) -> Response:
+        """Asks an app to register. That it could not be done is told as what came of it, with 422."""
+        app_id, registry = request.path_params["app_id"], self._backend.registry
+        body = await read_fields(request.scope, request.receive, "url")
+        url, known = text_field(body, "url"), registry.get(app_id)
+        if url is None and known is not None and known.method == "serve":
+            url = known.url
+        if url is None:
+            raise ApiError(400, f"url is required: where the app {app_id} is served", "missing_field")
+        if not is_url(url):
+            raise ApiError(400, f"url must be an http or https URL, not {url}", "invalid_field_format")
+        if registry.sync_at is None:
+            raise ApiError(
+                501, "this server asks no apps to register: perdure dev and perdure start do", "not_implemented"
+            )
+        outcome = await registry.sync_at(url)
+        error = {"code": outcome.error, "message": outcome.message} if outcome.error else None
+        if error is None and outcome.app_id != app_id:
+            error = {
+                "code": "app_mismatch",
+                "message": f"the app at {url} is {outcome.app_id}, and has been synced as that",
+            }
+        row = registry.get(outcome.app_id)
+        data: dict[str, Json] = {"appId": outcome.app_id or app_id, "status": "ERROR" if error else "SUCCESS"}
+        if row is not None and not outcome.error:
+            data["id"] = row.sync_id
+        answer = self._answer(data if error is None else {**data, "error": error})
+        answer.status_code = 200 if error is None else 422
+        return answer
 
     def _shape(self, row: FunctionRow) -> Json:
         return function_shape(self._backend.catalogue.functions[row.id].config, row.paused_at)

@@ -11,12 +11,14 @@ from perdure.apps.workers import WorkerPool
 from perdure.bus import Hub
 from perdure.engine.catalogue import Catalogue
 from perdure.engine.intake import Invoked
+from perdure.engine.retention import Retention
 from perdure.engine.turn import Decision, Turn
 from perdure.engine.views import Health
 from perdure.model.json import Json
 from perdure.model.records import Replay, RunStatus
 from perdure.runner import Clock
 from perdure.runner.streams import Streams
+from perdure.sdk.app import App
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +47,16 @@ class Backend(Protocol):
         ...
 
     @property
+    def id(self) -> str:
+        """What tells the node from others on its database; new with every start."""
+        ...
+
+    @property
+    def has_bus(self) -> bool:
+        """Whether its news travel over a bus that all nodes of the database hear."""
+        ...
+
+    @property
     def catalogue(self) -> Catalogue:
         """The functions in force."""
         ...
@@ -60,6 +72,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def apps(self) -> Sequence[App]:
+        """The apps that the node runs."""
+        ...
+
+    @property
     def streams(self) -> Streams:
         """What runs say while they go on."""
         ...
@@ -70,6 +87,16 @@ class Backend(Protocol):
         ...
 
     @property
+    def changes(self) -> str:
+        """How far the records have got: the same text as before means that nothing has changed."""
+        ...
+
+    @property
+    def retention(self) -> Retention:
+        """How long what has ended is kept."""
+        ...
+
+    @property
     def workers(self) -> WorkerPool:
         """The workers that are connected."""
         ...
@@ -77,6 +104,11 @@ class Backend(Protocol):
     @property
     def registry(self) -> Registry:
         """The apps on other servers."""
+        ...
+
+    @property
+    def environment_id(self) -> str:
+        """The id of the environment that the node is."""
         ...
 
     async def ingest(self, bodies: Sequence[Json], *, seed: tuple[int, bytes] | None = None) -> Accepted:
@@ -93,6 +125,14 @@ class Backend(Protocol):
 
     async def rerun(self, run_id: str, from_step: str | None = None, arguments: list[Json] | None = None) -> Started:
         """Starts a run once more. Raises `NotFoundError`, `RefusedError`."""
+        ...
+
+    async def skip_step(self, run_id: str, step: str, value: Json = None) -> str:
+        """Gives a resting step a value. Raises `NotFoundError`, `RefusedError`."""
+        ...
+
+    async def wake_step(self, run_id: str, step: str) -> str:
+        """Ends what a step waits for. Raises `NotFoundError`, `RefusedError`."""
         ...
 
     async def pause_function(self, function: str) -> None:

@@ -21,6 +21,15 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
+def route_path(scope: Scope) -> str:
+    """The path below the place where the application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :] or "/"
+    return path
+
+
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The body; raises `ApiError` (413) beyond `limit` bytes, `ClientDisconnect` when the client is gone."""
     length = header(scope, b"content-length")

@@ -42,7 +42,7 @@ class _Api:
         if cursor is not None and not is_ulid(cursor):
             raise ApiError(400, "Invalid cursor query parameter")
         rows = await self._backend.view(lambda: cancellations.listed(limit, cursor))
-        return v1([shapes.cancellation(row) for row in rows], self._backend.clock.now())
+        return v1([shapes.cancellation(row, self._backend.environment_id) for row in rows], self._backend.clock.now())
 
     async def create(self, request: Request) -> Response:
         body = await read_object(request.scope, request.receive)
@@ -60,7 +60,7 @@ class _Api:
         except ExpressionError as error:
             raise ApiError(400, f"if: {error}") from error
         await self._backend.decide(cancellations.record, row)
-        return v1(shapes.cancellation(row), now)
+        return v1(shapes.cancellation(row, self._backend.environment_id), now)
 
     async def delete(self, request: Request) -> Response:
         cancellation_id: str = request.path_params["id"]

@@ -54,7 +54,7 @@ _MAX_FLUSH = 16 * 1024 * 1024
 
 def routes(backend: Backend, guard: Guard) -> list[BaseRoute]:
     """The routes; session tokens are signed with the guard's secret."""
-    api = _Api(backend, partial(guard.secret, PURPOSE, backend.secret), os.urandom)
+    api = _Api(backend, partial(guard.secret, PURPOSE, backend.secret), guard.environment_id, os.urandom)
     return [
         Route("/v0/connect/start", api.start, methods=["POST"]),
         Route("/v0/connect/flush", api.flush, methods=["POST"]),
@@ -65,9 +65,12 @@ def routes(backend: Backend, guard: Guard) -> list[BaseRoute]:
 
 
 class _Api:
-    def __init__(self, backend: Backend, secret: Callable[[], bytes], entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, backend: Backend, secret: Callable[[], bytes], environment_id: str, entropy: Callable[[int], bytes]
+    ) -> None:
         self._backend = backend
         self._secret = secret
+        self._environment_id = environment_id
         self._new_id = UlidFactory(backend.clock.now, entropy)
         self._gateway_id = self._new_id()
 
@@ -75,10 +78,13 @@ class _Api:
         """Where to connect. Gateways that the worker would rather not have are offered all the same: there is one."""
         await _read(request, StartRequest, _MAX_START)
         connection_id = self._new_id()
-        claims = Claims(ISSUER, ACCOUNT_ID, connection_id, {"env": ENVIRONMENT_ID})
+        claims = Claims(ISSUER, ACCOUNT_ID, connection_id, {"env": self._environment_id})
         token = sign(claims, self._secret(), now=self._backend.clock.now(), lifetime=_SESSION)
         # "http" becomes "ws", and "https" "wss".
         endpoint = f"ws{str(request.base_url).removeprefix('http')}v0/connect"
+        if self._environment_id != ENVIRONMENT_ID:
+            # The token is sent on the connection: which environment is to look at it, the address says.
+            endpoint += f"?env={self._environment_id}"
         return _protobuf(StartResponse(connection_id, endpoint, GATEWAY_GROUP, token))
 
     async def flush(self, request: Request) -> Response:
@@ -117,7 +123,7 @@ class _Api:
         group, worker = found[0]
         shape: dict[str, Json] = {
             "acct_id": ACCOUNT_ID,
-            "env_id": ENVIRONMENT_ID,
+            "env_id": self._environment_id,
             "app_id": uuid_of(group.app_id),
             "app_name": group.app_id,
             "sdk_lang": worker.introduced.sdk_language,

@@ -30,7 +30,7 @@ from perdure.server.envelope import JSON_TYPE, ApiError, error_reply, reply, v1
 from perdure.server.realtime import issue_token
 from perdure.server.tokens import Claims, TokenError, sign, verify
 from perdure.wire.endpoints import EndpointError, answer_of, goes_on, parse_new_run, reported_ops
-from perdure.wire.identity import ENVIRONMENT_ID, uuid_of
+from perdure.wire.identity import uuid_of
 from perdure.wire.ops import FatalOpError, MalformedOpsError
 from perdure.wire.realtime import STREAM_TOPIC, Topic
 
@@ -86,12 +86,19 @@ class _Api:
         return v1(answer, now)
 
     def _token(self, run_id: str, now: int) -> str:
-        claims = Claims(_ISSUER, _SUBJECT, run_id, {"Env": ENVIRONMENT_ID, "RunID": run_id})
+        claims = Claims(_ISSUER, _SUBJECT, run_id, {"Env": self._guard.environment_id, "RunID": run_id})
         return sign(claims, self._backend.secret(_PURPOSE), now=now, lifetime=_TOKEN_LIFETIME)
 
     def _stream_token(self, run_id: str, now: int) -> str:
         secret = self._guard.secret("realtime", self._backend.secret)
-        return issue_token([Topic(run_id, STREAM_TOPIC)], secret, now=now, token_id=run_id, lifetime=_TOKEN_LIFETIME)
+        return issue_token(
+            [Topic(run_id, STREAM_TOPIC)],
+            secret,
+            now=now,
+            token_id=run_id,
+            lifetime=_TOKEN_LIFETIME,
+            environment_id=self._guard.environment_id,
+        )
 
     async def steps(self, request: Request) -> Response:
         run_id, body = _run_id(request), await _body(request)

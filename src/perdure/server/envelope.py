@@ -40,8 +40,19 @@ def is_events(path: str) -> bool:
     return path == "/e" or path.startswith("/e/")
 
 
+_OF_AGENTS = (
+    "/api/agents/",
+    "/chat/",
+    "/network/",
+    "/api/memory/",
+    "/api/stored/",
+    "/api/tools/",
+    "/api/background-tasks/",
+)
+
+
 def is_agents(path: str) -> bool:
-    return path.startswith(("/api/agents/", "/api/memory/")) or path == "/api/agents"
+    return path.startswith(_OF_AGENTS) or path in ("/api/agents", "/api/tools", "/api/background-tasks")
 
 
 def error_body(path: str, error: ApiError) -> Json:

@@ -7,9 +7,9 @@ id and the short id.
 from __future__ import annotations
 
 from perdure.engine.catalogue import Catalogue
-from perdure.wire.identity import ENVIRONMENT_ID, NO_ID, uuid_of
+from perdure.wire.identity import NO_ID, uuid_of
 
-__all__ = ["ENVIRONMENT_ID", "NO_ID", "short_id", "slugs_of", "uuid_of"]
+__all__ = ["NO_ID", "short_id", "slugs_of", "uuid_of"]
 
 
 def short_id(slug: str, app_id: str) -> str:

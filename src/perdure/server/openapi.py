@@ -12,14 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perdure.model.json import Json, encode
-from perdure.server.catalogue import PROTOCOL, V1, V2, Operation
+from perdure.server.catalogue import AGENTS, PROTOCOL, V1, V2, Operation
 from perdure.server.catalogue import schemas as s
 from perdure.server.catalogue.operation import Parameter
-from perdure.server.envelope import JSON_TYPE
+from perdure.server.envelope import JSON_TYPE, is_agents
 
 _ABOUT = (
-    "Events in, runs out. /v2 is mounted at /api/v2, too. A server with keys asks for the signing key as a bearer, and "
-    "for an event key in the path of events; one for development asks for nothing."
+    "Events in, runs out. /v2 is mounted at /api/v2, too. A server with keys asks for a bearer, the signing key "
+    "or an API key whose role is x-role or above, and for an event key in the path of events; one for development asks "
+    "for nothing."
 )
 _V2 = "/v2"
 
@@ -45,13 +46,13 @@ def document() -> Json:
     '3.1.0'
     """
     paths: dict[str, dict[str, Json]] = {}
-    for mount, operations in (("", PROTOCOL), ("", V1), (_V2, V2)):
+    for mount, operations in (("", PROTOCOL), ("", V1), (_V2, V2), ("", AGENTS)):
         for operation in operations:
             paths.setdefault(mount + operation.path, {})[operation.method.lower()] = _operation(operation, mount)
     return {
         "openapi": "3.1.0",
         "info": {"title": "perdure", "version": version("perdure"), "description": _ABOUT},
-        "tags": [{"name": tag} for tag in _unique(each.tag for each in (*PROTOCOL, *V1, *V2))],
+        "tags": [{"name": tag} for tag in _unique(each.tag for each in (*PROTOCOL, *V1, *V2, *AGENTS))],
         "security": [{}, {"signingKey": []}],
         "paths": paths,
         "components": {
@@ -67,6 +68,7 @@ def _operation(operation: Operation, mount: str) -> Json:
         "summary": operation.summary,
         "description": operation.about,
         "tags": [operation.tag],
+        "x-role": operation.role.word,
         "responses": _responses(operation, mount),
     }
     if operation.parameters:
@@ -99,12 +101,16 @@ def _responses(operation: Operation, mount: str) -> Json:
     if "409" in responses and operation.status == 200 and mount == _V2:
         # A repeated invocation is answered with the run that it started first.
         responses["409"] = _response(" ".join(found[409]), {"anyOf": [operation.answer, error]})
-    if 401 not in found and not operation.path.startswith("/health"):
+    agents = is_agents(operation.path)
+    if agents:
+        responses["401"] = _response("The key, or the token of a user, is missing or unknown.", error)
+    elif 401 not in found and not operation.path.startswith("/health"):
         responses["401"] = _response("The signing key is missing or unknown.", s.TEXT, "text/plain")
-    responses["403"] = _response("A server for development answers only under names of its own machine.", error)
+    told = "A server for development answers only under names of its own machine."
+    responses.setdefault("403", _response(told, error))
     responses.setdefault("503", _response("The store cannot answer now; try again later.", error))
     answer = {"description": HTTPStatus(operation.status).phrase}
-    shown = answer if operation.answer is None else _response(answer["description"], operation.answer)
+    shown = answer if operation.answer is None else _response(answer["description"], operation.answer, operation.media)
     return {str(operation.status): shown, **responses}
 
 
@@ -115,6 +121,8 @@ def _response(about: str, schema: Json, media: str = JSON_TYPE) -> Json:
 def _error(operation: Operation, mount: str) -> Json:
     if mount == _V2:
         return s.ref("Errors")
+    if is_agents(operation.path):
+        return s.ref("AgentsError")
     return s.ref("EventsError" if operation.path.startswith("/e/") else "Error")
 
 

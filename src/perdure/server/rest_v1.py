@@ -86,14 +86,14 @@ class _Api:
     async def runs_of_event(self, request: Request) -> Response:
         event_id = _id(request, "event")
         runs = await self._backend.view(lambda: views.runs_of_event(event_id))
-        return self._answer([shapes.run(run) for run in runs])
+        return self._answer([shapes.run(run, self._backend.environment_id) for run in runs])
 
     async def runs(self, request: Request) -> Response:
         query, params = run_query(request), request.query_params
         apps, named = params.getlist("app_id") or None, params.getlist("function_id")
         functions = slugs_of(self._backend.catalogue, named, apps or []) if named else None
         found, page = await find_runs(self._backend, query, functions, apps)
-        return v1([shapes.run(run) for run, _ in found], self._backend.clock.now(), page)
+        return v1([shapes.run(run, self._backend.environment_id) for run, _ in found], self._backend.clock.now(), page)
 
     async def delete_run(self, request: Request) -> Response:
         await self._cancel(_id(request, "run"))
@@ -104,7 +104,7 @@ class _Api:
         run = await self._backend.view(lambda: reads.run_by_id(run_id))
         if run is None:
             raise _no_run(run_id)
-        return self._answer(shapes.run(run))
+        return self._answer(shapes.run(run, self._backend.environment_id))
 
     async def jobs(self, request: Request) -> Response:
         run_id = _id(request, "run")
@@ -157,8 +157,8 @@ class _Api:
         raise ApiError(501, "not implemented: this server's metrics are at /metrics")
 
     async def doctor(self, request: Request) -> Response:
-        health = await self._backend.health()
-        return self._answer(shapes.health(health, self._backend.load, len(self._backend.catalogue.functions)))
+        health, backend = await self._backend.health(), self._backend
+        return self._answer(shapes.health(health, backend.load, len(backend.catalogue.functions), backend.clock.now()))
 
 
 def _id(request: Request, what: str) -> str:

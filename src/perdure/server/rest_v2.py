@@ -12,7 +12,7 @@ from perdure.model.errors import NotFoundError
 from perdure.model.ids import is_ulid
 from perdure.model.json import Json
 from perdure.model.records import Run, RunStatus
-from perdure.server import account, apps_v2, operations, routing
+from perdure.server import account, apps_v2, operations, overview, routing, run_steps
 from perdure.server.backend import Backend
 from perdure.server.bodies import read_fields
 from perdure.server.catalogue import V2, Operation, hints, tool_schema
@@ -27,7 +27,7 @@ from perdure.server.trace import trace
 _MAX_RUNS_OF_EVENT = 40
 
 
-def routes(backend: Backend) -> list[Route]:
+def routes(backend: Backend, environments: account.Environments | None = None) -> list[Route]:
     """The routes of the API."""
     api = _Api(backend)
     own: dict[str, Handler] = {
@@ -40,7 +40,14 @@ def routes(backend: Backend) -> list[Route]:
         "CancelRun": api.cancel,
         "CreateScores": api.scores,
     }
-    found = {**own, **apps_v2.handlers(backend), **operations.handlers(backend), **account.handlers(backend)}
+    found = {
+        **own,
+        **apps_v2.handlers(backend),
+        **operations.handlers(backend),
+        **account.handlers(backend, environments),
+        **run_steps.handlers(backend),
+        **overview.handlers(backend),
+    }
     return [*routing.routes(V2, found, ("/v2", "/api/v2")), *account.hosted_only()]
 
 

@@ -19,9 +19,11 @@ from perdure.model.durations import InstantError, parse_instant
 from perdure.model.ids import is_ulid
 from perdure.model.json import Json
 from perdure.model.records import Run, RunStatus
+from perdure.server import search
 from perdure.server.backend import Backend
 from perdure.server.envelope import ApiError, v2
 from perdure.server.queries import flag, optional_flag, page_limit
+from perdure.server.search import ConditionError, Conditions, RunFilter
 from perdure.server.shapes_v2 import STATUSES, run_shape
 
 _FIELDS: dict[str, Literal["queued", "started", "ended"]] = {
@@ -41,6 +43,7 @@ class RunQuery(msgspec.Struct):
     oldest_first: bool
     output: bool
     deferred: bool | None
+    conditions: Conditions
 
 
 def run_query(request: Request) -> RunQuery:
@@ -60,6 +63,7 @@ def run_query(request: Request) -> RunQuery:
         order == "ASC",
         flag(request, "includeOutput"),
         optional_flag(request, "isDeferred"),
+        _conditions(request),
     )
 
 
@@ -76,9 +80,26 @@ async def find_runs(
     backend: Backend, query: RunQuery, functions: list[str] | None = None, apps: list[str] | None = None
 ) -> tuple[list[tuple[Run, list[str]]], Json]:
     """One page of runs with the ids of their events, and the `page` of the answer."""
+    if query.conditions:
+        return await _searched(backend, query, functions, apps)
     # One more than asked for tells whether there are more.
     found = await backend.view(lambda: _page(query, functions, apps))
     return cut(found, query.limit)
+
+
+async def _searched(
+    backend: Backend, query: RunQuery, functions: list[str] | None, apps: list[str] | None
+) -> tuple[list[tuple[Run, list[str]]], Json]:
+    """The runs for which conditions hold. A page may have fewer than asked for, or none, and still lead on."""
+    chosen = RunFilter(
+        query.span, query.statuses, functions, apps, query.oldest_first, query.conditions, backend.clock.now(),
+        query.deferred,
+    )  # fmt: skip
+    found = await backend.view(lambda: search.find_runs(chosen, query.limit, query.cursor))
+    page: dict[str, Json] = {"limit": query.limit}
+    if found.more and found.cursor is not None:
+        page |= {"cursor": found.cursor, "hasMore": True}
+    return await backend.view(lambda: with_events(found.items)), page
 
 
 def cut(found: list[tuple[Run, list[str]]], limit: int) -> tuple[list[tuple[Run, list[str]]], Json]:
@@ -116,6 +137,14 @@ def with_events(runs: list[Run]) -> Decision[list[tuple[Run, list[str]]]]:
     for run in runs:
         found.append((run, (yield from views.event_ids(run))))
     return found
+
+
+def _conditions(request: Request) -> Conditions:
+    query = request.query_params
+    try:
+        return Conditions(query.get("query"), frozenset({"event", "output"}), query.get("text"))
+    except ConditionError as error:
+        raise _invalid(str(error)) from error
 
 
 def _span(request: Request) -> Span:

@@ -8,11 +8,12 @@ from importlib.metadata import version
 
 import msgspec
 
+from perdure.engine.cluster import Cluster
 from perdure.engine.views import Health
 from perdure.model.config import EventTrigger, FunctionConfig, decode_config
 from perdure.model.json import Json, decode
 from perdure.model.records import Cancellation, EventRow, FunctionRow, Job, JobState, Run, RunStatus
-from perdure.server.identity import ENVIRONMENT_ID, NO_ID, uuid_of
+from perdure.server.identity import NO_ID, uuid_of
 from perdure.server.times import optional_rfc3339, rfc3339
 
 STATUS_WORDS = {
@@ -44,14 +45,14 @@ def event(row: EventRow) -> Json:
     return shown
 
 
-def run(row: Run) -> Json:
+def run(row: Run, environment_id: str) -> Json:
     shown = {
         "run_id": row.id,
         # The time at which it was queued, as the protocol has it.
         "run_started_at": rfc3339(row.created_at),
         "function_id": uuid_of(row.function_id),
         "function_version": row.function_version,
-        "environment_id": ENVIRONMENT_ID,
+        "environment_id": environment_id,
         "event_id": row.event_id,
         "status": STATUS_WORDS[RunStatus(row.status)],
         "ended_at": optional_rfc3339(row.ended_at),
@@ -125,10 +126,10 @@ def _trigger(trigger: Json) -> Json:
     return {"cron": trigger.cron}
 
 
-def cancellation(row: Cancellation) -> Json:
+def cancellation(row: Cancellation, environment_id: str) -> Json:
     return {
         "id": row.id,
-        "environment_id": ENVIRONMENT_ID,
+        "environment_id": environment_id,
         "function_id": row.function_id,
         "function_internal_id": uuid_of(row.function_id),
         "started_after": optional_rfc3339(row.started_after),
@@ -139,7 +140,7 @@ def cancellation(row: Cancellation) -> Json:
     }
 
 
-def health(found: Health, load: tuple[int, int], functions: int) -> Json:
+def health(found: Health, load: tuple[int, int], functions: int, now: int) -> Json:
     """What `perdure doctor` asks of a running server."""
     return {
         "perdure": version("perdure"),
@@ -158,4 +159,26 @@ def health(found: Health, load: tuple[int, int], functions: int) -> Json:
             "pending_approvals": found.agents.pending_approvals,
             "stranded_approvals": [{"run_id": run_id, "tool_call_id": call} for run_id, call in found.agents.stranded],
         },
+        "cluster": cluster(found.cluster, now),
+    }
+
+
+def cluster(found: Cluster, now: int) -> Json:
+    """The nodes, and what waits for them; times as ms until `now`."""
+    queues = [
+        {
+            "function_id": queue.function_id,
+            "ready": queue.ready,
+            "leased": queue.leased,
+            "blocked": queue.blocked,
+            "oldest_ready_ms": None if queue.oldest_ready is None else max(0, now - queue.oldest_ready),
+        }
+        for queue in found.queues
+    ]
+    return {
+        "nodes": [{"id": node.id, "alive": node.alive_until > now, "leases": node.leases} for node in found.nodes],
+        "lag_ms": found.lag(now),
+        "abandoned": found.abandoned(now),
+        "set_aside": found.set_aside,
+        "queues": queues,
     }

@@ -6,6 +6,8 @@ The time is the node's, and a token always ends. Without keys they are signed wi
 
 from __future__ import annotations
 
+import base64
+
 import jwt
 import msgspec
 from jwt.algorithms import HMACAlgorithm
@@ -49,6 +51,16 @@ def sign(claims: Claims, secret: bytes, *, now: int, lifetime: int) -> str:
         "exp": (now + lifetime) // 1000,
     }
     return _jws.encode(encode(payload), secret, "HS256")
+
+
+def claimed(token: str, name: str) -> str:
+    """A claim of a token as it says of itself, "" without one: to find who can verify it, and for nothing else."""
+    try:
+        payload = decode(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    except (IndexError, ValueError):
+        return ""
+    found = payload.get(name) if isinstance(payload, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def verify(token: str, secret: bytes, *, issuer: str, now: int) -> Claims:

@@ -30,7 +30,7 @@ _STEP_OPS = {
 }
 _STEP_TYPES = {"step.fetch": "AI_GATEWAY", "step.ai.infer": "AI_GATEWAY", "step.sendEvent": "SEND_EVENT"}
 """The operations that are runs of a step, by the type that it says it has."""
-_STEP_STATUSES = {
+STEP_STATUSES = {
     StepStatus.DONE: "COMPLETED",
     StepStatus.FAILED: "FAILED",
     StepStatus.WAITING: "WAITING",
@@ -70,11 +70,11 @@ def trace(detail: RunDetail, *, output: bool) -> Json:
 
 
 def _step(run: Run, step: Step, failures: list[Attempt], output: bool) -> Json:
-    ended_at, status = step.ended_at, _STEP_STATUSES[StepStatus(step.status)]
+    ended_at, status = step.ended_at, STEP_STATUSES[StepStatus(step.status)]
     if step.status > StepStatus.FAILED and RunStatus(run.status).final:
         # Nothing waits any longer for what was still open.
         ended_at, status = run.ended_at, "CANCELLED"
-    kind: dict[str, Json] = {"stepId": step.id, "stepOp": _step_op(step)}
+    kind: dict[str, Json] = {"stepId": step.id, "stepOp": step_op(step)}
     started_at = failures[0].started_at if failures else step.started_at
     span: dict[str, Json] = {
         "id": _span_id(run.id, step.id),
@@ -93,7 +93,8 @@ def _step(run: Run, step: Step, failures: list[Attempt], output: bool) -> Json:
     return span
 
 
-def _step_op(step: Step) -> str:
+def step_op(step: Step) -> str:
+    """The protocol's word for what a step is."""
     known = _STEP_OPS.get(step.op, "RUN")
     if known == "RUN" and step.opts is not None:
         return _STEP_TYPES.get(decode(step.opts).get("type"), known)

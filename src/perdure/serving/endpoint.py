@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from perdure.model.hosts import is_local_host
 from perdure.model.jcs import CanonicalJsonError, canonical
 from perdure.model.json import InvalidJsonError, Json, decode
 from perdure.model.keys import SigningKey
@@ -116,6 +117,8 @@ class Endpoint:
                 names.REQ_VERSION: version if version == "1" else str(REQUEST_VERSION),
                 names.EXPECTED_SERVER_KIND: self._settings.mode,
             }
+            if self._settings.env:
+                headers[names.ENV] = self._settings.env
             if key is not None:
                 headers[names.SIGNATURE] = key.sign(found.body, self._now())
         found.headers = headers
@@ -142,12 +145,10 @@ class Endpoint:
             found.headers[names.SYNC_KIND] = "in_band"
             return found
         if key is None and not self._settings.is_dev and self._settings.serve_origin is None:
-            _log.warning(
-                "app %s was told to register as %s by a request that is not signed; serve_origin "
-                "(PERDURE_SERVE_ORIGIN) fixes the address",
-                self._app.id,
-                url,
-            )
+            host = urlsplit(url).netloc.rpartition("@")[2]
+            if not is_local_host(host):
+                # The server would send whatever it calls the app with to whomever this request has named.
+                return self._astray(host)
         query = {name: request.query[name] for name in ("deployId",) if name in request.query}
         received = await self._outbound.register(document, query, request.framework)
         _log.info("app %s registered as %s: %d", self._app.id, url, received.status)
@@ -159,6 +160,14 @@ class Endpoint:
             found = answer(502 if received.status < 400 else received.status, {"message": message})
         found.headers[names.SYNC_KIND] = "out_of_band"
         return found
+
+    def _astray(self, host: str) -> Answer:
+        text = (
+            f"the app does not register as {host[:80]} because a request that is not signed says so: set serve_origin "
+            "(PERDURE_SERVE_ORIGIN) to where the server reaches it, or let the server ask (`perdure start -u URL`)"
+        )
+        _log.warning("app %s: %s", self._app.id, text)
+        return answer(401, {"message": text})
 
     def _url(self, request: Request) -> str:
         """Where the server reaches the app: as this request came, but for what the settings say."""

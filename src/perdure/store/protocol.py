@@ -6,7 +6,7 @@ decisions that arrive together are committed together, and a result is handed ou
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol, TypeVar
 
 from perdure.engine.turn import Decision
@@ -42,8 +42,14 @@ class Store(Protocol):
         """The time (ms) that all nodes go by; None where there is only one."""
         ...
 
-    def listen(self, heard: Callable[[str], None]) -> None:
-        """Calls back in the event loop, until it is closed, with what other nodes tell (see `runner.neighbours`)."""
+    def listen(self, heard: Callable[[str], None], told: Callable[[Iterable[str]], None]) -> None:
+        """Calls back in the event loop, until it is closed: `heard` with what other nodes tell (see
+        `runner.neighbours`), `told` with what this one has told them by a commit."""
+        ...
+
+    async def join_bus(self, node: str, bus: str | None) -> bool:
+        """Notes which bus a node hears, if any: while all hear the same, what is committed is told by `told` alone.
+        Answers whether all do. Raises `StoreError`."""
         ...
 
     def tell(self, news: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from perdure.agents.background.told import ENDED
 from perdure.agents.messages import Message, ToolPart, Usage
 from perdure.agents.models.call import Answer, Call, Prompt
 from perdure.agents.models.failure import ModelCallError, ModelRejectedError, ModelUnavailableError
@@ -157,11 +158,14 @@ def asked_of(prompt: Prompt, request: int) -> Asked:
 
 
 def _take(asked: Asked, message: Message) -> None:
+    if message.role == "user" and message.text.startswith(ENDED):
+        # What came of background tasks stands where their calls are: what the user has said counts.
+        return
     if message.role in ("user", "signal"):
         asked.results.clear()
     if message.role != "tool":
         role = "user" if message.role == "signal" else message.role
-        asked.messages.append({"role": role, "text": message.text})
+        asked.messages += [{"role": role, "text": text} for text in message.step_texts]
     for part in message.parts:
         if isinstance(part, ToolPart):
             found = part.tool_invocation

@@ -136,6 +136,16 @@ def build_body(
     )  # fmt: skip
 
 
+def trace_parent(run_id: str, request_id: str) -> str:
+    """The trace context of a call (W3C): a run is one trace, whoever takes part in it, and a call a span of it.
+
+    >>> trace_parent("run", "call")
+    '00-f0ebc31c61313b7071b2a5cc6be9de19-da2ad283ad3e175f-01'
+    """
+    trace = hashlib.blake2b(run_id.encode(), digest_size=16).hexdigest()
+    return f"00-{trace}-{hashlib.blake2b(request_id.encode(), digest_size=8).hexdigest()}-01"
+
+
 def call_headers(context: CallContext) -> dict[str, str]:
     """The headers of a call, but for its signature."""
     return {
@@ -148,4 +158,5 @@ def call_headers(context: CallContext) -> dict[str, str]:
         names.GENERATION_ID: str(context.attempt + 1),
         names.REQ_VERSION: str(context.version),
         names.STEP_ID: context.step_id,
+        "traceparent": trace_parent(context.run_id, context.request_id),
     }

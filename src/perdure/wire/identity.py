@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Final
 from uuid import NAMESPACE_OID, uuid5
 
+from perdure.model.environments import MAIN_ID
+
 NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 ACCOUNT_ID: Final = "00000000-0000-4000-a000-000000000000"
-ENVIRONMENT_ID: Final = "00000000-0000-4000-b000-000000000000"
+ENVIRONMENT_ID: Final = MAIN_ID
 
 
 def uuid_of(slug: str) -> str:

@@ -62,7 +62,8 @@ const handlers = {
     await rest();
     return step.run("a", async () => {
       stream.push("first");
-      await pause(100);
+      // Long enough for whoever listens to have heard it.
+      await pause(1000);
       if (!process.env.SECOND) process.exit(9);
       stream.push("second");
       return "survived";

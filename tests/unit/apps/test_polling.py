@@ -14,8 +14,9 @@ from perdure.apps.asking import Asker
 from perdure.apps.discovery import Discovery
 from perdure.apps.places import same_place
 from perdure.apps.polling import Poller
+from perdure.apps.registry import Outcome
 from perdure.apps.settings import Polling
-from perdure.apps.syncing import Outcome, Syncer
+from perdure.apps.syncing import Syncer
 from perdure.model.json import Json, encode
 from perdure.model.keys import EventKey, Keys, SigningKey
 from perdure.node import Node
@@ -104,6 +105,29 @@ async def test_an_app_that_does_not_register_here_is_asked_in_band(
         assert [asked.headers.get("x-inngest-sync-kind") for asked in app.asked] == [None, "in_band"]
     assert set(node.catalogue.functions) == {"shop-fulfil"}
     assert "app shop did not register here by itself: set INNGEST_DEV" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("told", "ours", "error"),
+    [
+        ("branch", "", "belongs to the environment branch"),
+        ("", "branch", "belongs to the main environment"),
+        ("a", "b", "belongs to the environment a"),
+        ("main", "", ""),
+        ("branch", "branch", ""),
+    ],
+)
+async def test_an_app_of_another_environment_is_left_to_it(
+    perdure_engine: EngineFactory, told: str, ours: str, error: str
+) -> None:
+    node = await perdure_engine([])
+    asker = Asker("dev", None, node.clock.now, ours)
+    async with syncing_app(registering(node)) as app:
+        app.mode, app.environment = "elsewhere", told
+        outcome = await Syncer(node.registry, asker).sync(app.url)
+        await asker.close()
+    assert outcome.error == ("other_environment" if error else "") and error in outcome.message
+    assert bool(node.catalogue.functions) is not bool(error)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
-from perdure import App, Context, embedded, step
+from perdure import App, Concurrency, Context, embedded, step
 from perdure.cli import main
 from tests.support.postgres import PostgresServer
+from tests.support.postgres_session import PostgresSession
+from tests.support.valkey import ValkeyServer
 
 
 def run(*arguments: str) -> Result:
@@ -46,6 +48,54 @@ def test_doctor_tells_what_is_there(postgres_url: str) -> None:
     assert found["nodes"] == "0 alive"
     assert found["runs"] == "1 running, 1 completed"
     assert found["orphans"] == "no runs without a next wake-up"
+
+
+async def test_doctor_tells_how_a_cluster_stands(postgres_url: str, valkey_server: ValkeyServer) -> None:
+    app = App("shop")
+    go = asyncio.Event()
+
+    @app.function("slow", trigger="shop/slow", concurrency=[Concurrency(1)])
+    async def slow(ctx: Context) -> None:
+        await go.wait()
+
+    def report() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for finding in json.loads(run("doctor", "--db", postgres_url, "--json").output):
+            found.setdefault(finding["topic"], []).append(f"{finding['level']}: {finding['text']}")
+        return found
+
+    session = PostgresSession(postgres_url)
+    async with (
+        embedded(app, db=postgres_url, bus=valkey_server.url) as one,
+        embedded([], db=postgres_url, bus=valkey_server.url) as other,
+    ):
+        await one.send([{"name": "shop/slow"} for _ in range(3)])
+        async with asyncio.timeout(30):
+            while not (one.has_bus and other.has_bus):
+                await asyncio.sleep(0.01)
+        found = await asyncio.to_thread(report)
+        nodes = {one.id: 1, other.id: 0}
+        assert found["nodes"] == [f"ok: 2 alive: {', '.join(f'{id} ({nodes[id]} leases)' for id in sorted(nodes))}"]
+        assert found["bus"] == ["ok: news travel over the bus that all nodes hear"]
+        assert found["lag"] == ["ok: nothing is late"]
+        assert found["queue"] == ["ok: shop-slow: 0 ready, 2 blocked, 1 executing"]
+        go.set()
+        await asyncio.wait_for(one.drain(), 30)
+    session.execute(
+        "INSERT INTO perdure.node (id, alive_until) VALUES ('dead', 5);"
+        "INSERT INTO perdure.job (id, kind, state, function_id, due_at, rank, node, token, attempt, woken, blocked_on)"
+        " VALUES ('a', 'run', 2, 'shop-slow', 0, 0, 'dead', 0, 0, 0, NULL),"
+        " ('b', 'run', 2, 'shop-slow', 0, 0, 'forgotten', 0, 0, 0, NULL),"
+        " ('c', 'run', 1, 'shop-slow', 0, 0, NULL, 0, 0, 0, NULL),"
+        " ('d', 'run', 3, 'shop-slow', 0, 0, NULL, 0, 0, 0, '@defect')"
+    )
+    session.close()
+    found = await asyncio.to_thread(report)
+    assert found["nodes"] == ["ok: 0 alive", "note: gone without a farewell: dead (1 leases)"]
+    assert found["leases"] == ["note: 2 runs are held by nodes that are gone; others take them over when they start"]
+    assert found["lag"][0].startswith("note: what is due or ready is up to 1") and "no server runs" in found["lag"][0]
+    assert found["queue"] == ["ok: shop-slow: 1 ready, 1 blocked, 2 executing"]
+    assert found["stuck"][0].startswith("warning: ") and found["stuck"][0].endswith(": d")
 
 
 def test_doctor_changes_nothing_in_a_database_that_is_not_perdures(postgres_server: PostgresServer) -> None:

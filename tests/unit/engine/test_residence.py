@@ -31,7 +31,7 @@ async def test_under_pressure_the_oldest_leave_and_come_back() -> None:
     beginnings = list[int]()
     app = waiting(beginnings)
     async with running(app) as engine:
-        engine.runner._max_parked = 3
+        engine.runner._parked.most = 3
         await app.send(numbered("go", 10))
         await engine.settle()
         assert engine.runner.load == (0, 3)

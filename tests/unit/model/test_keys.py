@@ -8,7 +8,8 @@ import hmac
 import pytest
 
 from perdure.model.errors import ConfigError
-from perdure.model.keys import NO_EVENT_KEY, SIGNATURE_WINDOW, EventKey, Keys, SigningKey
+from perdure.model.keys import NO_EVENT_KEY, SIGNATURE_WINDOW, ApiKey, EventKey, Keys, SigningKey
+from perdure.model.roles import Role
 
 HEX = "0123456789abcdef" * 4
 HASH = "4884fdaafea47c29fea7159d0daddd9c085d6200e1359e85bb81736af6b7c837"
@@ -40,9 +41,9 @@ def test_the_bearer_is_the_prefix_and_the_hash(prefix: str) -> None:
 )
 @pytest.mark.parametrize("configured", [HEX, "signkey-prod-" + HEX])
 def test_every_spelling_of_a_bearer_is_known(configured: str, presented: str) -> None:
-    assert keys(configured).knows_bearer(presented)
-    assert keys(OTHER, configured).knows_bearer(presented)
-    assert not keys(OTHER).knows_bearer(presented)
+    assert keys(configured).role_of(presented) is Role.ADMIN
+    assert keys(OTHER, configured).role_of(presented) is Role.ADMIN
+    assert keys(OTHER).role_of(presented) is None
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_every_spelling_of_a_bearer_is_known(configured: str, presented: str) ->
     ["", "bad", HEX[:-1], HASH[:-2], HEX + "00", "signkey-prod-", "signkey-prod-signkey-prod-" + HEX, "\ud800é", OTHER],
 )
 def test_what_is_not_the_key_is_not_known(presented: str) -> None:
-    assert not keys().knows_bearer(presented)
+    assert keys().role_of(presented) is None and keys().mark_of(presented) is None
 
 
 @pytest.mark.parametrize(
@@ -154,3 +155,94 @@ def test_the_first_key_signs_and_each_verifies() -> None:
     assert both.verify(b"x", SigningKey.parse(HEX).sign(b"x", AT), AT)
     assert both.verify(b"x", SigningKey.parse(OTHER).sign(b"x", AT), AT)
     assert not keys(HEX).verify(b"x", SigningKey.parse(OTHER).sign(b"x", AT), AT)
+
+
+SECRET = "0123456789abcdefGHIJ"
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_an_api_key_has_its_role_as_a_bearer_and_is_no_event_key(role: Role) -> None:
+    found = Keys([EventKey.parse("evt")], [SigningKey.parse(HEX)], [ApiKey.parse(f"{role.word}:{SECRET}")])
+    assert found.role_of(SECRET) is role
+    for other in (SECRET.lower(), SECRET[:-1], f"{role.word}:{SECRET}", "", f"signkey-prod-{SECRET}"):
+        assert found.role_of(other) is None
+    assert not found.knows_event_key(SECRET)
+    assert str(found) == "1 event key, 1 signing key, 1 API key" and SECRET not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "must begin with a role: viewer, operator, admin"),
+        (SECRET, "must begin with a role"),
+        (f"Viewer:{SECRET}", "must begin with a role"),
+        ("viewer:", "at least 16"),
+        ("viewer:short", "at least 16"),
+        (f"viewer:{SECRET} ", "at least 16"),
+    ],
+)
+def test_a_text_that_is_no_api_key(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        ApiKey.parse(text, named="--api-key")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_mark_stands_for_a_key_while_it_is_there() -> None:
+    key, viewer = SigningKey.parse(HEX), ApiKey.parse(f"viewer:{SECRET}")
+    before = Keys([EventKey.parse("evt")], [key], [viewer])
+    mark = before.mark_of(SECRET)
+    assert mark is not None and SECRET not in mark
+    assert before.role_of_mark(mark) is Role.VIEWER
+    assert before.role_of_mark(before.mark_of(HEX) or "") is Role.ADMIN
+    promoted = Keys([EventKey.parse("evt")], [key], [ApiKey.parse(f"operator:{SECRET}")])
+    assert promoted.role_of_mark(mark) is Role.OPERATOR
+    assert Keys([EventKey.parse("evt")], [key]).role_of_mark(mark) is None
+    assert before.role_of_mark("") is None
+
+
+def test_an_environment_has_keys_of_its_own_and_the_servers_admins() -> None:
+    server = Keys(
+        [EventKey.parse("evt")],
+        [SigningKey.parse(HEX), SigningKey.parse(OTHER)],
+        [
+            ApiKey.parse(f"viewer:{SECRET}"),
+            ApiKey.parse(f"operator@a:{SECRET}-a"),
+            ApiKey.parse(f"admin@main:{SECRET}-m"),
+        ],
+    )
+    a, b = server.environment("a"), server.environment("b")
+    assert a.role_of(HEX) is a.role_of(OTHER) is b.role_of(HEX) is Role.ADMIN
+    assert a.role_of(SECRET) is b.role_of(SECRET) is server.role_of(SECRET) is Role.VIEWER
+    assert (a.role_of(f"{SECRET}-a"), b.role_of(f"{SECRET}-a"), server.role_of(f"{SECRET}-a")) == (
+        Role.OPERATOR,
+        None,
+        None,
+    )
+    assert (a.role_of(f"{SECRET}-m"), server.role_of(f"{SECRET}-m")) == (None, Role.ADMIN)
+    (event, old_event), (signing, old_signing) = server.own("a")
+    assert signing.bearer.startswith("signkey-branch-")
+    for own in (signing.bearer, old_signing.bearer, *signing.spellings):
+        assert (a.role_of(own), b.role_of(own), server.role_of(own)) == (Role.ADMIN, None, None)
+    for (text,) in (event.spellings, old_event.spellings):
+        assert (a.knows_event_key(text), b.knows_event_key(text), server.knows_event_key(text)) == (True, False, False)
+    assert not a.knows_event_key("evt")
+    assert EventKey.parse(event.spellings[0]).spellings == event.spellings
+    assert SigningKey.parse(f"signkey-branch-{signing.spellings[0]}").bearer == signing.bearer
+
+
+def test_calls_of_an_environment_are_signed_with_its_own_key() -> None:
+    server = keys(HEX)
+    branch = server.environment("a")
+    signature = branch.sign(b"body", AT)
+    assert branch.verify(b"body", signature, AT)
+    assert not server.verify(b"body", signature, AT) and not server.environment("b").verify(b"body", signature, AT)
+    assert not branch.verify(b"body", server.sign(b"body", AT), AT)
+
+
+def test_a_session_is_the_servers_and_has_in_each_environment_the_role_of_its_key() -> None:
+    server = Keys([EventKey.parse("evt")], [SigningKey.parse(HEX)], [ApiKey.parse(f"operator@a:{SECRET}")])
+    admin, scoped = server.mark_of(HEX), server.environment("a").mark_of(SECRET)
+    assert admin is not None and scoped is not None
+    assert server.environment("a").role_of_mark(admin) is Role.ADMIN
+    assert server.environment("a").role_of_mark(scoped) is Role.OPERATOR
+    assert server.role_of_mark(scoped) is None is server.environment("b").role_of_mark(scoped)

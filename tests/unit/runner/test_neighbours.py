@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TypeAlias
+
+import pytest
 
 from perdure import App, Concurrency, Context, embedded, step, stream
 from perdure.engine import reads
@@ -14,22 +17,33 @@ from perdure.node import Node
 from perdure.runner.handle import RunHandle
 from perdure.wire.realtime import Topic
 
+Cluster: TypeAlias = Callable[..., AbstractAsyncContextManager[list[Node]]]
 
-async def soon(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
+
+@pytest.fixture(params=["database", "bus"])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Makes clusters whose nodes tell each other the news by the database, or over a bus."""
+    bus = request.getfixturevalue("valkey_server").url if request.param == "bus" else None
+    return partial(nodes_on, bus)
+
+
+async def soon(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
-async def cluster(url: str, *builds: Callable[[], App | list[App]]) -> AsyncGenerator[list[Node]]:
+async def nodes_on(bus: str | None, url: str, *builds: Callable[[], App | list[App]]) -> AsyncGenerator[list[Node]]:
     """Nodes on one database, that know of each other."""
     async with AsyncExitStack() as stack:
         nodes = [
-            await stack.enter_async_context(embedded(build(), db=url, lifetime=2.0, shutdown_timeout=2))
+            await stack.enter_async_context(embedded(build(), db=url, bus=bus, lifetime=2.0, shutdown_timeout=2))
             for build in builds
         ]
         await asyncio.sleep(0.05)
+        if bus is not None:
+            await soon(lambda: _is(lambda: all(node.runner.neighbours.relay.shared for node in nodes)))
         yield nodes
 
 
@@ -56,7 +70,7 @@ def waiting(name: str, log: list[str]) -> Callable[[], App]:
     return build
 
 
-async def test_a_result_is_heard_of_on_another_node(postgres_url: str) -> None:
+async def test_a_result_is_heard_of_on_another_node(postgres_url: str, cluster: Cluster) -> None:
     log: list[str] = []
     async with cluster(postgres_url, waiting("a", log), waiting("b", log)) as (one, other):
         run = await one.trigger("t-f")
@@ -70,7 +84,7 @@ async def test_a_result_is_heard_of_on_another_node(postgres_url: str) -> None:
         assert result == await run.result(timeout=5)
 
 
-async def test_a_run_that_is_cancelled_on_another_node_is_interrupted(postgres_url: str) -> None:
+async def test_a_run_that_is_cancelled_on_another_node_is_interrupted(postgres_url: str, cluster: Cluster) -> None:
     begun, interrupted = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -98,7 +112,7 @@ async def test_a_run_that_is_cancelled_on_another_node_is_interrupted(postgres_u
         assert await run.status() == RunStatus.CANCELLED
 
 
-async def test_a_node_without_the_code_passes_runs_on(postgres_url: str) -> None:
+async def test_a_node_without_the_code_passes_runs_on(postgres_url: str, cluster: Cluster) -> None:
     log: list[str] = []
 
     def nothing() -> list[App]:
@@ -115,7 +129,7 @@ async def test_a_node_without_the_code_passes_runs_on(postgres_url: str) -> None
         await soon(lambda: _status(one, RunStatus.COMPLETED))
 
 
-async def test_a_step_that_is_decided_elsewhere_wakes_a_run_that_executes(postgres_url: str) -> None:
+async def test_a_step_that_is_decided_elsewhere_wakes_a_run_that_executes(postgres_url: str, cluster: Cluster) -> None:
     app_log: list[str] = []
 
     def build() -> App:
@@ -148,7 +162,7 @@ async def test_a_step_that_is_decided_elsewhere_wakes_a_run_that_executes(postgr
         assert await run.result(timeout=10) == "7"
 
 
-async def test_limits_hold_over_all_nodes_and_all_work_is_done(postgres_url: str) -> None:
+async def test_limits_hold_over_all_nodes_and_all_work_is_done(postgres_url: str, cluster: Cluster) -> None:
     active = most = done = 0
 
     def build() -> App:
@@ -177,7 +191,7 @@ async def test_limits_hold_over_all_nodes_and_all_work_is_done(postgres_url: str
         assert health.orphans == [] and health.leaked_slots == []
 
 
-async def test_a_stream_is_followed_on_another_node(postgres_url: str) -> None:
+async def test_a_stream_is_followed_on_another_node(postgres_url: str, cluster: Cluster) -> None:
     go = asyncio.Event()
 
     def build() -> App:
@@ -211,7 +225,39 @@ async def test_a_stream_is_followed_on_another_node(postgres_url: str) -> None:
         assert len(heard[0]) == 7
 
 
-async def test_a_message_is_heard_by_the_subscribers_of_all_nodes(postgres_url: str) -> None:
+async def test_what_is_followed_on_another_node_is_kept_soon(
+    postgres_url: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure.runner.tail._BATCH_DELAY", 600.0)
+    goes_on, heard = asyncio.Event(), asyncio.Event()
+
+    def build() -> App:
+        app = App("t")
+
+        @app.function("f", trigger="start")
+        async def f(ctx: Context) -> None:
+            async def talk() -> None:
+                stream.push("one")
+                await goes_on.wait()
+                stream.push("two")
+                await heard.wait()
+
+            await step.run("talk", talk)
+
+        return app
+
+    async with cluster(postgres_url, build, build) as (one, other), asyncio.timeout(60):
+        run = await one.trigger("t-f")
+        async for event in other.run(run.run_id).stream():
+            if event.data == "one":
+                await soon(lambda: _is(lambda: one.streams._tails[run.run_id]._followed_until > 0))
+                goes_on.set()
+            elif event.data == "two":
+                heard.set()
+        assert heard.is_set()
+
+
+async def test_a_message_is_heard_by_the_subscribers_of_all_nodes(postgres_url: str, cluster: Cluster) -> None:
     def nothing() -> list[App]:
         return []
 
@@ -226,7 +272,7 @@ async def test_a_message_is_heard_by_the_subscribers_of_all_nodes(postgres_url: 
                 assert await asyncio.wait_for(here.next(), 5) == await asyncio.wait_for(there.next(), 5)
 
 
-async def test_what_a_node_that_stops_held_goes_on_at_once(postgres_url: str) -> None:
+async def test_what_a_node_that_stops_held_goes_on_at_once(postgres_url: str, cluster: Cluster) -> None:
     log: list[str] = []
     async with cluster(postgres_url, waiting("b", log)) as (other,):
         async with embedded(waiting("a", log)(), db=postgres_url) as one:

@@ -50,9 +50,10 @@ async def test_a_step_that_executes_is_finished_and_kept() -> None:
     gate = asyncio.Event()
     async with in_memory(greeter("old", done, gate=gate)) as engine:
         run = await engine.trigger("greeter-greet")
-        while not engine.load[0]:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            # The step waits at the gate.
+            while not gate._waiters:
+                await asyncio.sleep(0.001)
         await engine.register(greeter("new", done))
         gate.set()
         await engine.drain()

@@ -517,3 +517,24 @@ async def test_what_was_said_is_kept_when_the_node_stops_however_much(monkeypatc
             await node.streams.close()
             kept = await node.view(partial(streams.events_after, run.run_id, 95))
             assert shown(kept)[-1] == 99
+
+
+async def test_a_look_at_what_others_said_leaves_no_gap_where_nobody_did() -> None:
+    talk = Talk()
+    async with running(talk.app) as node:
+        run = await node.trigger("t-talk")
+        with node.streams.following(run.run_id) as reader, node.streams.teeing(run.run_id) as tee:
+            talk.say("begun")
+            await reader.next()
+            said: list[StreamEvent] = []
+            for number in range(3):
+                await tee.add(Entry("data", "s", b"%d" % number))
+                said += await some(reader, 1)
+                await node.streams._tails[run.run_id].settle()
+                node.streams.grew(None)
+            await tee.add(Entry("commit", "s"))
+            said += await some(reader, 1)
+            first = said[0].offset
+            assert [event.offset - first for event in said] == [0, 1, 2, 3]
+        talk.say(None)
+        await run.result()

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from perdure import App, Context, embedded, step
+from perdure.wire.realtime import Topic
+from tests.support.pgbouncer import PgBouncer, program
 from tests.support.transaction_pooler import TransactionPooler
+from tests.support.valkey import ValkeyServer
 
 
 @pytest.fixture
@@ -38,13 +41,44 @@ def shop() -> App:
 
 
 async def test_two_nodes_work_through_a_pooler(pooler: tuple[TransactionPooler, str]) -> None:
-    url = pooler[1] + "?statement_cache_size=0"
-    async with embedded(shop(), db=url, lifetime=4) as one, embedded(shop(), db=url, lifetime=4) as other:
+    await two_nodes_work(pooler[1])
+    assert pooler[0].transactions > 100
+
+
+async def test_a_bus_brings_the_news_that_cannot_be_listened_for(
+    pooler: tuple[TransactionPooler, str], valkey_server: ValkeyServer
+) -> None:
+    await two_nodes_work(pooler[1], valkey_server.url)
+
+
+@pytest.mark.may_skip(reason="no registry has pgbouncer's program; the pooler above behaves alike")
+@pytest.mark.skipif(program() is None, reason="there is no pgbouncer")
+async def test_two_nodes_work_through_pgbouncer(postgres_url: str) -> None:
+    made = PgBouncer(postgres_url)
+    try:
+        await two_nodes_work(made.start())
+    finally:
+        made.stop()
+
+
+async def two_nodes_work(pooled: str, bus: str | None = None) -> None:
+    url = pooled + "?statement_cache_size=0"
+    async with (
+        embedded(shop(), db=url, bus=bus, lifetime=4) as one,
+        embedded(shop(), db=url, bus=bus, lifetime=4) as other,
+    ):
+        if bus is not None:
+            async with asyncio.timeout(30):
+                while not (one.has_bus and other.has_bus):
+                    await asyncio.sleep(0.01)
+            with other.realtime.subscribed([Topic("orders", "paid")]) as heard:
+                one.realtime.publish("orders", "paid", 1)
+                assert b"orders" in (await asyncio.wait_for(heard.next(), 30)).body
         plain = [await node.trigger("shop-plain") for node in (one, other) for _ in range(20)]
         orders = [await one.trigger("shop-order", {"n": n}) for n in range(4)]
-        assert [await run.result(timeout=20) for run in plain] == [[0, 1, 2]] * 40
+        assert [await run.result(timeout=30) for run in plain] == [[0, 1, 2]] * 40
         results: asyncio.Future[list[list[int]]] = asyncio.gather(
-            *(other.run(run.run_id).result(timeout=20) for run in orders)
+            *(other.run(run.run_id).result(timeout=30) for run in orders)
         )
         while not results.done():
             # Nobody waits for it before its turn has come.
@@ -53,4 +87,3 @@ async def test_two_nodes_work_through_a_pooler(pooler: tuple[TransactionPooler, 
         assert await results == [[1, n] for n in range(4)]
         health = await one.health()
     assert health.orphans == [] and health.jobs == {}
-    assert pooler[0].transactions > 100

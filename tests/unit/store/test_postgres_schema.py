@@ -19,7 +19,8 @@ from tests.support.postgres_session import PostgresSession
 
 OWN = {
     "put_blobs", "put_blob_uses", "blobs", "begin", "begin_view", "join", "enter", "tidy", "lock_versions",
-    "create_versions", "versions", "put_version", "older_alive", "has_versions", "nodes", "tell_all", "now",
+    "create_versions", "versions", "put_version", "older_alive", "has_versions", "known_nodes", "tell_all", "now",
+    "join_bus", "is_shared", "has_database",
 }  # fmt: skip
 """The statements that the store asks for itself."""
 SEVERAL = {"begin", "begin_view", "create_versions"}

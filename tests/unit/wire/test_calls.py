@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from perdure.model.event import Event
 from perdure.model.jcs import canonical
 from perdure.model.json import Json, decode, encode
-from perdure.wire.calls import CallContext, build_body, call_headers, canonical_events
+from perdure.wire.calls import CallContext, build_body, call_headers, canonical_events, trace_parent
 from perdure.wire.memos import input_memo, memo_of
 
 CONTEXT = CallContext("RUN", "shop-fulfil", "REQ", "step", 2, 1, 4, True, 2)
@@ -48,6 +48,14 @@ def test_the_headers_say_what_the_body_says() -> None:
     assert headers["x-run-id"] == "RUN" and headers["x-request-id"] == "REQ"
     assert headers["x-inngest-req-version"] == "2" and headers["x-inngest-step-id"] == "step"
     assert headers["x-inngest-generation-id"] == "2" and headers["x-inngest-job-id"] == CONTEXT.job_id
+    assert headers["traceparent"] == trace_parent("RUN", "REQ")
+
+
+def test_a_run_is_one_trace_and_each_call_a_span_of_it() -> None:
+    _, trace, span, flags = trace_parent("R", "C").split("-")
+    assert (len(trace), len(span), flags) == (32, 16, "01")
+    assert trace_parent("R", "D").split("-")[1] == trace != trace_parent("S", "C").split("-")[1]
+    assert trace_parent("R", "D").split("-")[2] != span
 
 
 @given(st.dictionaries(st.text("0123456789abcdef", min_size=1, max_size=5), json_values, max_size=4), json_values)

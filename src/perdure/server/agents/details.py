@@ -22,12 +22,15 @@ async def agent_details(
     served: ServedAgent, context: dict[str, Json], *, listed: bool = False, partial: bool = False
 ) -> dict[str, Json]:
     """An agent; `listed` among others, `partial` without schemas."""
-    found = served.declared
+    found, chosen = served.declared, served.selected
+    stored = None if chosen is None else chosen.stored
+    of_data = chosen is not None and not chosen.in_code
+    unset: dict[str, Json] = {"modelSettings": {}} if of_data else {}
     shown: dict[str, Json] = {"id": served.id} if listed else {}
     shown |= {
         "name": served.name,
         "description": "" if found is None else found.description,
-        "metadata": {},
+        "metadata": (None if stored is None else stored.metadata) or {},
         "instructions": "" if found is None else await _instructions(found, context),
         "tools": {} if found is None else {key: tool_details(each, partial) for key, each in found.tools.items()},
         "agents": {}
@@ -39,12 +42,19 @@ async def agent_details(
         "outputProcessors": [] if found is None else list(map(_processor, found.output_processors)),
         **({} if found is None else _model(found.models)),
         "supportsMemory": True,
-        "defaultOptions": {} if found is None else _plain(found.default_options),
+        "defaultOptions": {**unset, **({} if found is None else plain_options(found.default_options))},
         "defaultGenerateOptionsLegacy": {},
         "defaultStreamOptionsLegacy": {},
-        "source": "code",
+        "source": "stored" if of_data else "code",
     }
-    return {**shown, "hasDraft": False} if listed else shown
+    if stored is not None:
+        shown["status"] = stored.status
+    if of_data and stored is not None and stored.metadata is None:
+        del shown["metadata"]
+    if not listed:
+        return shown
+    active = {} if stored is None or stored.active is None else {"activeVersionId": stored.active.id}
+    return {**shown, **active, "hasDraft": stored is not None and stored.has_draft}
 
 
 def tool_details(tool: Tool, partial: bool = False) -> dict[str, Json]:
@@ -54,7 +64,9 @@ def tool_details(tool: Tool, partial: bool = False) -> dict[str, Json]:
         shown["inputSchema"] = _schema(tool.input_schema)
         if tool.output_schema is not None:
             shown["outputSchema"] = _schema(tool.output_schema)
-    return {**shown, "requireApproval": bool(tool.requires_approval)}
+    # Whoever approves may edit the arguments, where the tool says so; clients of the protocol do not know of it.
+    edited = {"editArgs": True} if tool.edit_args else {}
+    return {**shown, "requireApproval": bool(tool.requires_approval), **edited}
 
 
 def _schema(schema: dict[str, Json]) -> str:
@@ -88,7 +100,7 @@ def _model(models: Models) -> dict[str, Json]:
     return first if len(shown) == 1 else {**first, "modelList": shown}
 
 
-def _plain(options: Mapping[str, Json]) -> dict[str, Json]:
+def plain_options(options: Mapping[str, Json]) -> dict[str, Json]:
     """The options that are data; functions are nobody's business elsewhere."""
     kept = {key: value for key, value in options.items() if _is_data(value)}
     return {_camel(key): value for key, value in kept.items()}

@@ -13,7 +13,7 @@ from perdure.agents.chunks import Chunk
 from perdure.agents.fold import StepFold
 from perdure.model.json import Json
 from perdure.server.agents.results import response, short_step
-from perdure.server.agents.transcript import Transcript, asking
+from perdure.server.agents.transcript import SIGNALS, Transcript, asking
 
 _REASONS: Final = {"max-steps": "tool-calls", "abort": "tripwire"}
 _RESULTS: Final = frozenset({"tool-result", "tool-error", "tool-output-denied"})
@@ -31,14 +31,25 @@ class Frames:
 
     A stream that is `resumed` begins with what a network had begun. With `calls_again` the call is told once more
     before the result of a question: a client that carries tools out itself passes over results of calls that it has not
-    heard of in this stream, and over all that follows.
+    heard of in this stream, and over all that follows. `followed`: the stream is of a thread, not of one run.
     """
 
-    def __init__(self, told: Transcript, *, durable: bool, calls_again: bool = False, resumed: bool = False) -> None:
+    def __init__(
+        self,
+        told: Transcript,
+        *,
+        durable: bool,
+        calls_again: bool = False,
+        resumed: bool = False,
+        followed: bool = False,
+    ) -> None:
         self.told = told
+        self._followed = followed
         self._durable = durable
         self._calls_again = calls_again
         self._again = [told.execution] if resumed and told.execution is not None else []
+        self._start: list[dict[str, Json]] = []
+        self._tripped = False
         self._heard: set[str] = set()
         self._asked: set[str] = set()
 
@@ -46,11 +57,27 @@ class Frames:
         """What is told of a chunk."""
         self.told.take(said)
         again, self._again = self._again, []
+        if self._tripped:
+            return []
         name = _TOLD.get(said.type)
-        if name is None:
-            return [*again, said]
-        tell: Callable[[Chunk], list[dict[str, Json]]] = getattr(self, name)
-        return [*again, *tell(said)]
+        tell: Callable[[Chunk], list[dict[str, Json]]] = getattr(self, name) if name else self._as_it_is
+        told = tell(said)
+        if said.type not in ("start", "tripwire"):
+            told, self._start = [*self._start, *told], []
+        return [*again, *told]
+
+    def _as_it_is(self, said: Chunk) -> list[dict[str, Json]]:
+        return [said]
+
+    def _begun(self, said: Chunk) -> list[dict[str, Json]]:
+        """Told with what comes next: of a run that is stopped before it has begun, that alone is told."""
+        self._start = [said]
+        return []
+
+    def _stopped(self, said: Chunk) -> list[dict[str, Json]]:
+        """The last that is told."""
+        self._tripped = True
+        return [said]
 
     def _step_start(self, said: Chunk) -> list[dict[str, Json]]:
         payload = {**said.payload, "request": {}}
@@ -99,6 +126,11 @@ class Frames:
         self._asked.add(said.payload["toolCallId"])
         return [{**asking(said), "type": said.type}]
 
+    def _signal(self, said: Chunk) -> list[dict[str, Json]]:
+        if self._followed:
+            return [said]
+        return [{key: value for key, value in said.items() if key != "runId"}]
+
     def _nothing(self, _: Chunk) -> list[dict[str, Json]]:
         return []
 
@@ -122,11 +154,12 @@ class Frames:
         if not self._durable:
             payload["response"] = response(self.told, [step])
             del payload["response"]["dbMessages"]
+            payload["response"]["headers"] = {}
         return [{**said, "payload": payload}]
 
     def _ended(self, said: Chunk, step: StepFold, usage: dict[str, Json]) -> dict[str, Json]:
         given = said.payload.get("stepResult") or {}
-        reason: Json = given.get("reason")
+        reason: Json = "other" if self.told.signalled and given.get("isContinued") else given.get("reason")
         result: dict[str, Json] = {
             "reason": _REASONS.get(reason, reason),
             "isContinued": bool(given.get("isContinued")),
@@ -154,6 +187,8 @@ class Frames:
 
 
 _TOLD: Final = {
+    "start": "_begun",
+    "tripwire": "_stopped",
     "step-start": "_step_start",
     "response-metadata": "_metadata",
     "tool-call": "_call",
@@ -161,6 +196,7 @@ _TOLD: Final = {
     "tool-call-approval": "_question",
     "tool-call-suspended": "_question",
     **dict.fromkeys(_NETWORK, "_network_question"),
+    **dict.fromkeys(SIGNALS, "_signal"),
     "suspended": "_suspended",
     "warning": "_nothing",
     "error": "_error",

@@ -1,7 +1,7 @@
 """What a request for a run says, checked, as the options of a run.
 
-Fields that are not known are let pass, as the protocol does. Keys of the request context that only the server may set
-are dropped.
+Fields that are not known are let pass, as the protocol does. Invariant: `body_of` is the one door for bodies: what it
+gives has the resources and the request context of whoever asks (`callers.py`).
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from datetime import datetime
 from typing import Final
 
 from starlette.requests import Request
 
 from perdure.model.json import InvalidJsonError, Json, decode, encode
+from perdure.server.agents.callers import check_run, context, owned
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.bodies import check_depth, read_body
 from perdure.server.envelope import ApiError
 
 MAX_BODY: Final = 4 * 1024 * 1024
-_RESERVED: Final = "mastra__"
-"""With it begin the keys of a request context that clients may not set."""
 _TAKEN: Final = {
     "runId": ("run_id", (str,)),
     "maxSteps": ("max_steps", (int,)),
@@ -34,6 +34,7 @@ _TAKEN: Final = {
     "includeRawChunks": ("include_raw_chunks", (bool,)),
     "autoResumeSuspendedTools": ("auto_resume_suspended_tools", (bool,)),
     "instructions": ("instructions", (str,)),
+    "untilIdle": ("until_idle", (bool, dict)),
     "context": ("context", (list,)),
 }
 """Fields of a body: the option that each is, and the JSON types that it may have."""
@@ -57,7 +58,9 @@ async def body_of(request: Request) -> dict[str, Json]:
     if not isinstance(body, dict):
         raise InvalidRequest("root", f"Invalid input: expected object, received {_kind(body)}")
     check_depth(body, "request body")
-    return body
+    if isinstance(body.get("runId"), str):
+        await check_run(request, body["runId"])
+    return owned(request, body)
 
 
 def text(body: dict[str, Json], field: str) -> str:
@@ -72,23 +75,34 @@ def context_of(request: Request) -> dict[str, Json]:
     """The request context in a query: base64 of JSON. Raises `InvalidRequest`."""
     shown = request.query_params.get("requestContext")
     if not shown:
-        return {}
+        return context(request, {})
     try:
         found: Json = decode(base64.b64decode(shown + "=" * (-len(shown) % 4)))
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest("requestContext", "must be JSON in base64", "query parameters") from error
-    return _open_keys(found) if isinstance(found, dict) else {}
+    return context(request, found)
 
 
-def page_of(request: Request, otherwise: int) -> tuple[int, int]:
-    """The page that a query asks for, counted from 0, and its size. Raises `InvalidRequest`."""
+def page_of(request: Request, otherwise: int, least: int = 1) -> tuple[int, int]:
+    """The page that a query asks for, counted from 0, and its size, `least` or more. Raises `InvalidRequest`."""
     found = []
-    for name, default, least in (("page", 0, 0), ("perPage", otherwise, 1)):
+    for name, default, floor in (("page", 0, 0), ("perPage", otherwise, least)):
         shown = request.query_params.get(name)
-        if shown is not None and not (shown.isascii() and shown.isdecimal() and len(shown) < 8 and int(shown) >= least):
-            raise InvalidRequest(name, f"must be a whole number, at least {least}", "query parameters")
+        if shown is not None and not (shown.isascii() and shown.isdecimal() and len(shown) < 8 and int(shown) >= floor):
+            raise InvalidRequest(name, f"must be a whole number, at least {floor}", "query parameters")
         found.append(default if shown is None else int(shown))
     return found[0], min(found[1], 1000)
+
+
+def date_of(request: Request, name: str) -> int | None:
+    """A date of the query, in ms. Raises `InvalidRequest`."""
+    shown = request.query_params.get(name)
+    if not shown:
+        return None
+    try:
+        return int(datetime.fromisoformat(shown).timestamp() * 1000)
+    except ValueError as error:
+        raise InvalidRequest(name, "must be a date", "query parameters") from error
 
 
 def messages_of(body: dict[str, Json]) -> Json:
@@ -126,7 +140,7 @@ def options_of(body: dict[str, Json]) -> dict[str, Json]:
     if body.get("requestContext") is not None:
         if not isinstance(body["requestContext"], dict):
             raise InvalidRequest("requestContext", "Invalid input: expected record")
-        options["request_context"] = _open_keys(body["requestContext"])
+        options["request_context"] = body["requestContext"]
     if body.get("memory") is not None:
         options["memory"] = _memory(body["memory"])
     if body.get("structuredOutput"):
@@ -183,10 +197,6 @@ def _output(given: Json) -> dict[str, Json]:
     if given.get("jsonPromptInjection"):
         options["mode"] = "prompted"
     return options
-
-
-def _open_keys(context: dict[str, Json]) -> dict[str, Json]:
-    return {key: value for key, value in context.items() if not key.startswith(_RESERVED)}
 
 
 def _kind(value: Json) -> str:

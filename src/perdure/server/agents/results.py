@@ -42,7 +42,7 @@ def run_result(told: Transcript, remembered: list[Json]) -> dict[str, Json]:
         "totalUsage": told.usage() or {"totalTokens": 0},
         "usedFallbackValue": fold.used_fallback,
         "runId": told.run_id,
-        "messages": [*map(stored_message, told.given), *map(stored, messages)],
+        "messages": [*remembered, *map(stored_message, told.given), *map(stored, messages)],
         "rememberedMessages": remembered,
     }
     if reasoning:

@@ -6,26 +6,26 @@ how it goes on, too. When a client leaves, the run of a plain agent is aborted, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from datetime import datetime
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perdure.agents.agent import AgentFailedError
+from perdure.agents.agent import Agent, AgentFailedError
 from perdure.agents.chunks import Chunk
 from perdure.agents.durable import DurableRun
 from perdure.agents.durable.listing import SuspendedRun
-from perdure.agents.errors import AccessDeniedError, AgentError, ConflictError, GoneError, RunNotFoundError
+from perdure.agents.errors import AccessDeniedError, ConflictError, GoneError, RunNotFoundError
 from perdure.agents.inputs import read_messages
 from perdure.agents.messages import Message
 from perdure.agents.results import AgentRun
 from perdure.model.json import Json
+from perdure.server.agents.callers import check_run
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.agents.frames import Frames
 from perdure.server.agents.registry import Agents, ServedAgent, Suspended
-from perdure.server.agents.requests import body_of, brings_results, messages_of, options_of, page_of, text
+from perdure.server.agents.requests import body_of, brings_results, date_of, messages_of, options_of, page_of, text
 from perdure.server.agents.results import run_result
 from perdure.server.agents.shapes import iso, stored_message
 from perdure.server.agents.streams import SILENCE, CutOffError, EventStream, frame
@@ -51,6 +51,7 @@ class RunHandlers:
         body = await body_of(request)
         options = options_of(body)
         messages = messages_of(body)
+        served = await self._agents.for_run(served, body, options)
         remembered = await self._remembered(served, options.get("memory"))
         run: AgentRun = await served.run.stream(messages, **options)
         return await self._result(served, run, self._given(run, messages, options), remembered)
@@ -59,6 +60,13 @@ class RunHandlers:
         """`POST /api/agents/{agent}/stream`."""
         served = self._served(request)
         return await self._begun(served, await body_of(request))
+
+    async def stream_until_idle(self, request: Request) -> Response:
+        """`POST /api/agents/{agent}/stream-until-idle`: with what comes of the run's background tasks."""
+        served = self._served(request)
+        body = await body_of(request)
+        longest = body.get("maxIdleMs")
+        return await self._begun(served, {**body, "untilIdle": True if longest is None else {"maxIdleMs": longest}})
 
     async def network(self, request: Request) -> Response:
         """`POST /api/agents/{agent}/network`: the agent chooses who carries the task out."""
@@ -69,15 +77,27 @@ class RunHandlers:
         return await self._begun(served, body, network=True)
 
     async def _begun(self, served: ServedAgent, body: dict[str, Json], *, network: bool = False) -> Response:
+        return self._streamed(served, *await self.begin(served, body, network=network))
+
+    async def begin(
+        self, served: ServedAgent, body: dict[str, Json], *, network: bool = False, keep_open: bool = True
+    ) -> tuple[AgentRun, Frames]:
+        """Begins a run; `keep_open`: the stream of a durable one goes on after questions."""
         options = options_of(body)
         messages = messages_of(body)
+        served = await self._agents.for_run(served, body, options)
         await self._check_thread(served, options.get("memory"))
-        if served.durable:
-            options["keep_open"] = not network
-        run: AgentRun = await (served.run.network if network else served.run.stream)(messages, **options)
-        return self._streamed(
-            served, run, Frames(_transcript(served, run, self._given(run, messages, options)), durable=served.durable)
-        )
+        if network:
+            run: AgentRun = await served.run.network(messages, **options)
+        elif served.durable:
+            run = await served.run.stream(messages, **options, keep_open=keep_open)
+        elif options.get("memory") and isinstance(served.run, Agent):
+            # Its thread may be followed, and sent to.
+            run = await self._agents.threads(served).begin(served.run, messages, options)
+        else:
+            run = await served.run.stream(messages, **options)
+        given = self._given(run, messages, options)
+        return run, Frames(_transcript(served, run, given), durable=served.durable)
 
     # Answering.
 
@@ -95,15 +115,14 @@ class RunHandlers:
         approved, whole = last.startswith("approve"), last.endswith("-generate")
         method = "resumeGenerate" if whole else "resumeStream"
         if approved:
-            run = await self._resumed(served, run_id, call, method, served.run.approve_tool_call, (run_id, call), {})
+            edited = {"args": body["args"]} if isinstance(body.get("args"), dict) else {}
+            run = await self.resumed(served, run_id, call, method, served.run.approve_tool_call, (run_id, call), edited)
         else:
             reason = {"reason": text(body, "reason")} if body.get("reason") is not None else {}
-            run = await self._resumed(
-                served, run_id, call, method, served.run.decline_tool_call, (run_id, call), reason
-            )
+            run = await self.resumed(served, run_id, call, method, served.run.decline_tool_call, (run_id, call), reason)
         if whole:
-            return await self._result(served, run, _given_before(served, run), [])
-        return self._continued(served, run, body)
+            return await self._result(served, run, await served.begun_with(run.run_id), [])
+        return await self._continued(served, run, body)
 
     async def resume(self, request: Request) -> Response:
         """`POST /api/agents/{agent}/resume-stream`."""
@@ -114,12 +133,12 @@ class RunHandlers:
         if "resumeData" not in body:
             raise InvalidRequest("resumeData", "resumeData is required")
         named = {"run_id": run_id, "tool_call_id": call}
-        run = await self._resumed(
+        run = await self.resumed(
             served, run_id, call, "resumeStream", served.run.resume_stream, (body["resumeData"],), named
         )
-        return self._continued(served, run, body)
+        return await self._continued(served, run, body)
 
-    async def _resumed(
+    async def resumed(
         self,
         served: ServedAgent,
         run_id: str,
@@ -129,10 +148,11 @@ class RunHandlers:
         given: tuple[Json, ...],
         named: dict[str, Json],
     ) -> AgentRun:
+        """A run that goes on with an answer. Raises `ApiError` where nobody has asked for it."""
         try:
             run: AgentRun = await resume(*given, **named)
         except (RunNotFoundError, GoneError, ConflictError) as error:
-            waiting = await _waits(served, run_id)
+            waiting = await served.asks(run_id)
             if waiting and (call is None or call in waiting):
                 # There is such a question; what is wrong with the answer, the error says.
                 raise
@@ -145,17 +165,20 @@ class RunHandlers:
             raise ApiError(error.status, told) from error
         return run
 
-    def _continued(self, served: ServedAgent, run: AgentRun, body: dict[str, Json]) -> Response:
-        told = _transcript(served, run, _given_before(served, run))
-        frames = Frames(told, durable=served.durable, calls_again=bool(body.get("clientTools")), resumed=True)
-        return self._streamed(served, run, frames)
+    async def _continued(self, served: ServedAgent, run: AgentRun, body: dict[str, Json]) -> Response:
+        return self._streamed(served, run, await self.continued(served, run, calls_again=bool(body.get("clientTools"))))
+
+    async def continued(self, served: ServedAgent, run: AgentRun, *, calls_again: bool = False) -> Frames:
+        """The frames of a run that goes on."""
+        told = _transcript(served, run, await served.begun_with(run.run_id))
+        return Frames(told, durable=served.durable, calls_again=calls_again, resumed=True)
 
     async def suspended(self, request: Request) -> Response:
         """`GET /api/agents/{agent}/suspended-runs`."""
         served = self._served(request)
         asked = request.query_params
         page, per_page = page_of(request, 100)
-        since, until = _date(asked, "fromDate"), _date(asked, "toDate")
+        since, until = date_of(request, "fromDate"), date_of(request, "toDate")
         thread, resource = asked.get("threadId"), asked.get("resourceId")
         if served.durable:
             chosen = {"thread_id": thread, "resource_id": resource, "from_date": since, "to_date": until}
@@ -186,14 +209,16 @@ class RunHandlers:
         """`POST /api/agents/{agent}/recover`: the run from its beginning; it needs no help to go on."""
         served = self._durable(request, "recover")
         run: DurableRun = await served.run.recover(text(await body_of(request), "runId"), keep_open=True)
-        return self._streamed(served, run, Frames(_transcript(served, run, _given_before(served, run)), durable=True))
+        given = await served.begun_with(run.run_id)
+        return self._streamed(served, run, Frames(_transcript(served, run, given), durable=True))
 
     async def follow(self, request: Request) -> Response:
         """`GET /api/agents/{agent}/runs/{run}/stream`: for browsers, which come back by `Last-Event-ID`."""
         served = self._durable(request, "runs that are read again")
+        await check_run(request, request.path_params["run"])
         after = header(request.scope, b"last-event-id").strip() or request.query_params.get("offset") or "0"
         run: DurableRun = await served.run.observe(request.path_params["run"], last_event_id=after, keep_open=True)
-        frames = Frames(_transcript(served, run, _given_before(served, run)), durable=True)
+        frames = Frames(_transcript(served, run, await served.begun_with(run.run_id)), durable=True)
         return EventStream(self._framed(served, run, frames, ids=True), _closing(served, run), self._silence)
 
     # What they have in common.
@@ -253,14 +278,21 @@ class RunHandlers:
     async def _framed(
         self, served: ServedAgent, run: AgentRun, frames: Frames, *, ids: bool = False
     ) -> AsyncGenerator[bytes]:
+        async for said, told in self.told(served, run, frames):
+            yield frame(told, said.index if ids else None)
+
+    async def told(
+        self, served: ServedAgent, run: AgentRun, frames: Frames
+    ) -> AsyncGenerator[tuple[Chunk, dict[str, Json]]]:
+        """What is told of a run, each with the chunk that it tells of. Raises `CutOffError`."""
         async for said in run.full_stream:
             self._note(served, run, frames.told, said)
             for told in frames.of(said):
-                yield frame(told, said.index if ids else None)
+                yield said, told
         _check_end(frames)
 
     async def _enveloped(self, served: ServedAgent, run: DurableRun) -> AsyncGenerator[bytes]:
-        frames = Frames(_transcript(served, run, _given_before(served, run)), durable=True)
+        frames = Frames(_transcript(served, run, await served.begun_with(run.run_id)), durable=True)
         async for said in run.full_stream:
             now = iso(self._agents.backend.clock.now())
             kind = said.type if said.type in ("finish", "error") else "chunk"
@@ -301,22 +333,6 @@ def _transcript(served: ServedAgent, run: AgentRun, given: list[Message]) -> Tra
     )
 
 
-def _given_before(served: ServedAgent, run: AgentRun) -> list[Message]:
-    """What a run was started with, if it was here and not long ago."""
-    known = served.suspended.get(run.run_id)
-    return [] if known is None else known.given
-
-
-async def _waits(served: ServedAgent, run_id: str) -> list[str]:
-    """The tool calls about which a run asks; none where there is no such run."""
-    try:
-        if served.durable:
-            return [question.tool_call_id for question in await served.run.open_questions(run_id)]
-        return [question.tool_call_id for question in served.run.open_questions(run_id)]
-    except AgentError:
-        return []
-
-
 def _waiting(run: SuspendedRun) -> dict[str, Json]:
     calls = [
         _asked(each.tool_call_id, each.tool_name, each.args, each.requires_approval, each.payload)
@@ -351,14 +367,3 @@ def _shown(
     told: dict[str, Json] = {"runId": run_id, "status": "suspended", "threadId": thread, "resourceId": resource}
     told = {key: value for key, value in told.items() if value is not None}
     return {**told, "suspendedAt": iso(at), "toolCalls": calls}
-
-
-def _date(asked: Mapping[str, str], name: str) -> int | None:
-    shown = asked.get(name)
-    if not shown:
-        return None
-    try:
-        found = datetime.fromisoformat(shown)
-    except ValueError as error:
-        raise InvalidRequest(name, "must be a date", "query parameters") from error
-    return int(found.timestamp() * 1000)

@@ -7,6 +7,7 @@ what is said after that is another one. `Said` is such a message; times in ms.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -18,13 +19,25 @@ from perdure.agents.messages import (
     Part,
     ReasoningPart,
     SourcePart,
+    StepStartPart,
     TextPart,
     ToolInvocation,
     ToolPart,
 )
-from perdure.model.json import Json
+from perdure.model.json import Json, encode
 
 NOT_APPROVED = "Tool call was not approved by the user"
+APPROVAL: Final[dict[str, Json]] = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "properties": {
+        "approved": {"type": "boolean", "description": "Whether the tool may be called."},
+        "reason": {"type": "string", "description": "Why it may not; the model is told."},
+    },
+    "required": ["approved"],
+    "additionalProperties": False,
+}
+"""What an answer to the question whether a tool may be called is."""
 
 
 class Said(msgspec.Struct):
@@ -61,11 +74,20 @@ def stored_message(message: Message) -> dict[str, Json]:
     texts = "".join(part.text for part in message.parts if isinstance(part, TextPart))
     parts = [_stored_part(part, message.created_at) for part in message.parts]
     content: dict[str, Json] = {"format": 2, "parts": [part for part in parts if part is not None]}
-    if texts:
+    if texts and message.role != "signal":
         content["content"] = texts
     if message.metadata:
-        content["metadata"] = message.metadata
+        content["metadata"] = _asking(message.metadata)
     return {**plain, "createdAt": iso(message.created_at), "content": content}
+
+
+def _asking(metadata: dict[str, Json]) -> dict[str, Json]:
+    """What is kept with a message, the open questions in it as they are asked."""
+    asked: Json = metadata.get("pendingToolApprovals")
+    if not isinstance(asked, dict):
+        return metadata
+    schema = encode(APPROVAL).decode()
+    return {**metadata, "pendingToolApprovals": {key: {**each, "resumeSchema": schema} for key, each in asked.items()}}
 
 
 def stored(said: Said) -> dict[str, Json]:
@@ -94,12 +116,15 @@ def _stored_part(part: Part, at: int) -> dict[str, Json] | None:
         plain.setdefault("args", {})
         if part.tool_invocation.state == "result":
             plain.setdefault("result", None)
-        return {"type": "tool-invocation", "toolInvocation": plain, "createdAt": at}
+        return {"type": "tool-invocation", "toolInvocation": plain, "createdAt": part.created_at or at}
+    if isinstance(part, StepStartPart):
+        told = {"type": "step-start", "createdAt": part.created_at or at}
+        return told if part.model is None else {**told, "model": part.model}
     if isinstance(part, SourcePart):
         return {"type": "source", "source": part.source, "createdAt": at}
     if isinstance(part, FilePart):
         return {"type": "file", "data": part.data, "mimeType": part.mime_type, "createdAt": at}
-    return part.content if isinstance(part, DataPart) else None
+    return part.content
 
 
 def shown(said: Said) -> dict[str, Json]:

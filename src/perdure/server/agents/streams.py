@@ -59,6 +59,8 @@ class EventStream(Response):
         self._frames = frames
         self._close = close
         self._silence = silence
+        self._said_at = 0.0
+        self._is_saying = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         telling = asyncio.ensure_future(self._tell(send))
@@ -77,28 +79,34 @@ class EventStream(Response):
 
     async def _tell(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        following: asyncio.Future[bytes] | None = None
+        # One task for all comments, not a timer for each frame: frames are many, and silence is rare.
+        beating = asyncio.ensure_future(self._beat(send))
         try:
-            while True:
-                following = following or asyncio.ensure_future(_next(self._frames))
-                done, _ = await asyncio.wait([following], timeout=self._silence)
-                if not done:
-                    await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
-                    continue
-                said, following = following.result(), None
-                if not said:
-                    break
-                await send({"type": "http.response.body", "body": said, "more_body": True})
+            async for said in self._frames:
+                await self._say(send, said)
         finally:
-            if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
         await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
+    async def _say(self, send: Send, said: bytes) -> None:
+        self._is_saying = True
+        await send({"type": "http.response.body", "body": said, "more_body": True})
+        self._is_saying, self._said_at = False, asyncio.get_running_loop().time()
 
-async def _next(frames: AsyncIterator[bytes]) -> bytes:
-    """The next frame, nothing at the end."""
-    return await anext(frames, b"")
+    async def _beat(self, send: Send) -> None:
+        """Says a comment after each silence."""
+        now = asyncio.get_running_loop().time
+        self._said_at = now()
+        while True:
+            quiet = now() - self._said_at
+            if quiet < self._silence:
+                await asyncio.sleep(self._silence - quiet)
+            elif self._is_saying:
+                # Somebody who reads slowly is not silent: what waits for them is said first.
+                await asyncio.sleep(self._silence)
+            else:
+                await self._say(send, HEARTBEAT)
 
 
 async def _left(receive: Receive) -> None:

@@ -12,9 +12,11 @@ from starlette.responses import Response
 from perdure.agents.errors import AccessDeniedError, ThreadNotFoundError
 from perdure.agents.inputs import read_messages
 from perdure.agents.memory import Memory
+from perdure.agents.memory.working import DEFAULT_TEMPLATE, template_of
 from perdure.agents.storage import AgentStorage
 from perdure.agents.storage.shapes import Thread
 from perdure.model.json import InvalidJsonError, Json, decode
+from perdure.server.agents.callers import check_owner, resource_of
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.agents.registry import Agents
 from perdure.server.agents.requests import body_of, page_of, text
@@ -22,11 +24,46 @@ from perdure.server.agents.shapes import iso, stored_message
 from perdure.server.envelope import ApiError, reply
 
 
-class ThreadHandlers:
-    """Handlers over the memories of the agents of a node."""
+class Threads:
+    """Finds the memory and the thread that a request means."""
 
     def __init__(self, agents: Agents) -> None:
         self._agents = agents
+
+    def _memory(self, request: Request, agent: Json) -> Memory:
+        """The memory that is meant. Raises `ApiError` where an agent has none."""
+        id = _named(request) or agent
+        if not isinstance(id, str) or not id:
+            raise InvalidRequest("agentId", "agentId is required", "query parameters")
+        found = self._agents.one(id).memory
+        if found is None:
+            raise ApiError(400, "Memory is not initialized")
+        return found
+
+    def _storage(self, request: Request) -> AgentStorage:
+        """Where threads are: of the agent that is named, or of the first that remembers."""
+        if _named(request):
+            return self._memory(request, None).storage
+        for served in self._agents.all():
+            found = served.memory
+            if found is not None:
+                return found.storage
+        raise ApiError(400, "Memory is not initialized")
+
+    async def _thread(self, request: Request, id: str | None = None) -> tuple[AgentStorage, Thread]:
+        """The thread that is meant, and where it is kept. Raises `ThreadNotFoundError`, `AccessDeniedError`."""
+        storage = self._storage(request)
+        thread = await storage.thread(id or request.path_params["thread"])
+        if thread is None:
+            raise ThreadNotFoundError("Thread not found")
+        asker = request.query_params.get("resourceId")
+        if asker and asker != thread.resource_id:
+            raise AccessDeniedError("Access denied: thread belongs to a different resource")
+        return storage, thread
+
+
+class ThreadHandlers(Threads):
+    """Handlers over the memories of the agents of a node."""
 
     async def threads(self, request: Request) -> Response:
         """`GET /api/memory/threads`."""
@@ -99,13 +136,11 @@ class ThreadHandlers:
         messages = list(map(stored_message, made.messages))
         return reply({"thread": _shown(made.thread), "messageIdMap": made.message_ids, "clonedMessages": messages})
 
-    async def messages(self, request: Request) -> Response:
-        """`GET /api/memory/threads/{thread}/messages`: page 0 has the newest, in the order in which they came."""
+    async def transfer(self, request: Request) -> Response:
+        """`POST /api/memory/threads/{thread}/transfer`: the thread and its messages become another resource's."""
         storage, thread = await self._thread(request)
-        page, per_page = page_of(request, 40)
-        found = await storage.messages(thread.id, page=page, per_page=per_page)
-        counted = {"total": found.total, "page": page, "perPage": per_page, "hasMore": found.has_more}
-        return reply({"messages": list(map(stored_message, found.items)), **counted, "uiMessages": None})
+        resource = text(await body_of(request), "resourceId")
+        return reply(_shown(await storage.update_thread(thread.id, resource_id=resource)))
 
     async def save_messages(self, request: Request) -> Response:
         """`POST /api/memory/save-messages`."""
@@ -136,7 +171,11 @@ class ThreadHandlers:
         ]
         if not ids or not all(isinstance(id, str) and id for id in ids):
             raise InvalidRequest("messageIds", "Invalid input: expected ids of messages")
-        await self._storage(request).delete_messages(ids)
+        storage = self._storage(request)
+        for id in ids if resource_of(request) is not None else []:
+            message = await storage.message(id)
+            check_owner(request, None if message is None else message.resource_id)
+        await storage.delete_messages(ids)
         return reply({"success": True, "message": f"{len(ids)} message{'s'[: len(ids) > 1]} deleted successfully"})
 
     async def working_memory(self, request: Request) -> Response:
@@ -150,7 +189,7 @@ class ThreadHandlers:
             raise ThreadNotFoundError("Thread not found")
         shown = memory.config()["workingMemory"]
         notes = None if not shown["enabled"] else await memory.working_memory(request.path_params["thread"], resource)
-        template = {"format": "markdown", "content": shown["template"]} if shown.get("template") is not None else None
+        template = None if memory.settings.working is None else template_of(memory.settings.working)
         told: dict[str, Json] = {"workingMemory": notes, "source": shown.get("scope", "resource")}
         return reply({**told, "workingMemoryTemplate": template, "threadExists": thread is not None})
 
@@ -169,44 +208,28 @@ class ThreadHandlers:
 
     async def status(self, request: Request) -> Response:
         """`GET /api/memory/status`."""
-        found = self._agents.one(request.query_params.get("agentId") or "").memory
+        found = self._agents.one(_named(request) or "").memory
         return reply({"result": False} if found is None else {"result": True, "memoryType": "local"})
 
     async def config(self, request: Request) -> Response:
         """`GET /api/memory/config`."""
-        found = self._agents.one(request.query_params.get("agentId") or "").memory
-        return reply({"config": None if found is None else found.config()})
-
-    def _memory(self, request: Request, agent: Json) -> Memory:
-        """The memory that is meant. Raises `ApiError` where an agent has none."""
-        id = request.query_params.get("agentId") or agent
-        if not isinstance(id, str) or not id:
-            raise InvalidRequest("agentId", "agentId is required", "query parameters")
-        found = self._agents.one(id).memory
+        found = self._agents.one(_named(request) or "").memory
         if found is None:
-            raise ApiError(400, "Memory is not initialized")
-        return found
+            return reply({"config": None})
+        config = found.config()
+        config["workingMemory"].setdefault("template", DEFAULT_TEMPLATE)
+        return reply({"config": {**config, "observationalMemory": {"enabled": False}}})
 
-    def _storage(self, request: Request) -> AgentStorage:
-        """Where threads are: of the agent that is named, or of the first that remembers."""
-        if request.query_params.get("agentId"):
-            return self._memory(request, None).storage
-        for served in self._agents.all():
-            found = served.memory
-            if found is not None:
-                return found.storage
-        raise ApiError(400, "Memory is not initialized")
+    async def observational(self, request: Request) -> Response:
+        """`GET /api/memory/observational-memory`, `POST .../buffer-status`: agents here keep no observations."""
+        named = await body_of(request) if request.method == "POST" else dict(request.query_params)
+        self._agents.one(text(named, "agentId"))
+        return reply({"record": None} if request.method == "POST" else {"record": None, "history": []})
 
-    async def _thread(self, request: Request) -> tuple[AgentStorage, Thread]:
-        """The thread that is meant, and where it is kept. Raises `ThreadNotFoundError`, `AccessDeniedError`."""
-        storage = self._storage(request)
-        thread = await storage.thread(request.path_params["thread"])
-        if thread is None:
-            raise ThreadNotFoundError("Thread not found")
-        asker = request.query_params.get("resourceId")
-        if asker and asker != thread.resource_id:
-            raise AccessDeniedError("Access denied: thread belongs to a different resource")
-        return storage, thread
+
+def _named(request: Request) -> str | None:
+    """The agent that a query names: a network is an agent, too."""
+    return request.query_params.get("agentId") or request.query_params.get("networkId")
 
 
 def _shown(thread: Thread) -> dict[str, Json]:

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from perdure.agents.context import ToolContext, ToolSuspended, Writer
 from perdure.agents.schemas import ShapeError
-from perdure.agents.tools import Tool
-from perdure.model.json import Json, encode
+from perdure.agents.stored.selected import Selector
+from perdure.agents.tools import Tool, input_refusal
+from perdure.model.json import Json
 from perdure.server.agents.details import agent_details, tool_details
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.agents.registry import Agents, ServedAgent
@@ -35,46 +36,83 @@ class ToolHandlers:
 
     async def agent(self, request: Request) -> Response:
         """`GET /api/agents/{agent}`."""
-        return reply(await agent_details(self._agents.one(request.path_params["agent"]), context_of(request)))
+        context = context_of(request)
+        return reply(await agent_details(await self._version(request, context), context))
 
     async def tool(self, request: Request) -> Response:
         """`GET /api/agents/{agent}/tools/{tool}`."""
-        return reply(tool_details(self._tool(request)[1]))
+        return reply(tool_details((await self._tool(request))[1]))
 
     async def execute(self, request: Request) -> Response:
         """`POST /api/agents/{agent}/tools/{tool}/execute`: one call, outside of any run. Nobody is asked first."""
-        served, tool = self._tool(request)
-        body = await body_of(request)
-        if "data" not in body:
-            raise InvalidRequest("data", "data is required")
-        try:
-            args = tool.read_args(body["data"])
-        except ShapeError as error:
-            return reply(_refused(tool.name, body["data"], error))
-        context = _context(served, tool, body.get("requestContext"))
-        try:
-            return reply(await tool.call(args, context))
-        except ToolSuspended as error:
-            raise ApiError(400, f"tool {tool.name!r} waits for somebody: call it in a run of the agent") from error
-        except ApiError:
-            raise
-        except Exception as error:
-            # A tool is the user's code, and may fail in any way.
-            raise ApiError(500, str(error) or type(error).__name__) from error
+        served, tool = await self._tool(request)
+        return await _executed(request, served.id, tool)
 
-    def _tool(self, request: Request) -> tuple[ServedAgent, Tool]:
-        served = self._agents.one(request.path_params["agent"])
-        tool = None if served.declared is None else served.declared.tools.get(request.path_params["tool"])
-        if tool is None:
+    async def tools(self, request: Request) -> Response:
+        """`GET /api/tools`: the tools of all agents, by name; of two with one name, that of the agent made first."""
+        return reply({name: tool_details(tool) for name, (_, tool) in self._every().items()})
+
+    async def any_tool(self, request: Request) -> Response:
+        """`GET /api/tools/{tool}`."""
+        return reply(tool_details(self._any(request)[1]))
+
+    async def execute_any(self, request: Request) -> Response:
+        """`POST /api/tools/{tool}/execute`: one call, outside of any run. Nobody is asked first."""
+        return await _executed(request, *self._any(request))
+
+    def _every(self) -> dict[str, tuple[str, Tool]]:
+        found: dict[str, tuple[str, Tool]] = {}
+        for served in self._agents.all():
+            for tool in (served.declared.tools if served.declared is not None else {}).values():
+                found.setdefault(tool.name, (served.id, tool))
+        return found
+
+    def _any(self, request: Request) -> tuple[str, Tool]:
+        found = self._every().get(request.path_params["tool"])
+        if found is None:
             raise ApiError(404, "Tool not found")
-        return served, tool
+        return found
+
+    async def _version(self, request: Request, context: dict[str, Json]) -> ServedAgent:
+        """The agent that is meant, in the version that the query names."""
+        asked = request.query_params
+        selector = Selector(asked.get("versionId") or None, asked.get("status") or None)
+        return await self._agents.chosen(self._agents.one(request.path_params["agent"]), selector, context)
+
+    async def _tool(self, request: Request) -> tuple[ServedAgent, Tool]:
+        served = await self._version(request, context_of(request))
+        tools = () if served.declared is None else served.declared.tools.values()
+        for tool in tools:
+            if tool.name == request.path_params["tool"]:
+                return served, tool
+        raise ApiError(404, "Tool not found")
 
 
-def _context(served: ServedAgent, tool: Tool, context: Json) -> ToolContext:
+async def _executed(request: Request, agent_id: str, tool: Tool) -> Response:
+    body = await body_of(request)
+    if "data" not in body:
+        raise InvalidRequest("data", "data is required")
+    try:
+        args = tool.read_args(body["data"])
+    except ShapeError as error:
+        return reply(input_refusal(tool.name, body["data"], error))
+    context = _context(agent_id, tool, body.get("requestContext"))
+    try:
+        return reply(await tool.call(args, context))
+    except ToolSuspended as error:
+        raise ApiError(400, f"tool {tool.name!r} waits for somebody: call it in a run of the agent") from error
+    except ApiError:
+        raise
+    except Exception as error:
+        # A tool is the user's code, and may fail in any way.
+        raise ApiError(500, str(error) or type(error).__name__) from error
+
+
+def _context(agent_id: str, tool: Tool, context: Json) -> ToolContext:
     run_id, call = f"call-{uuid.uuid4()}", "call"
     return ToolContext(
         run_id=run_id,
-        agent_id=served.id,
+        agent_id=agent_id,
         tool_call_id=call,
         tool_name=tool.name,
         # Nobody listens.
@@ -88,15 +126,3 @@ async def _at_once(name: str, call: Callable[..., Json], *args: Json, **kwargs: 
     """A step of a tool: nothing is recorded of a call outside of a run."""
     found: Json = call(*args, **kwargs)
     return await found if inspect.isawaitable(found) else found
-
-
-def _refused(name: str, data: Json, error: ShapeError) -> dict[str, Json]:
-    """The arguments do not fit: an answer, for models and people can mend them."""
-    fields: dict[str, Json] = {}
-    for fault in error.faults:
-        fields.setdefault(fault.path, {"errors": [], "fields": {}})["errors"].append(fault.message)
-    listed = "\n".join(f"- {fault}" for fault in error.faults)
-    shown = encode(data).decode()
-    text = f"Tool input validation failed for {name}. Correct these and call it again:\n{listed}"
-    text += f"\n\nProvided arguments: {shown}"
-    return {"error": True, "message": text, "validationErrors": {"errors": [], "fields": fields}}

@@ -14,11 +14,14 @@ import msgspec
 from perdure.agents.chunks import Chunk
 from perdure.agents.fold import Fold, StepFold
 from perdure.agents.messages import Approval, Message, Part, ToolPart, Usage
+from perdure.agents.signals import as_prompt, parse_signal, signal_message
 from perdure.model.json import Json, encode
-from perdure.server.agents.shapes import Said, iso, said_by_user, told_to_models
+from perdure.server.agents.shapes import APPROVAL, Said, iso, said_by_user, told_to_models
 
 ASKING: Final = {"tool-call-approval": "approval", "tool-call-suspended": "suspension"}
 """Kinds of chunks that ask somebody, and for what."""
+SIGNALS: Final = frozenset({"data-user-message", "data-signal"})
+"""Kinds of chunks that tell of signals."""
 _KEPT: Final = {"approval": "pendingToolApprovals", "suspension": "suspendedTools"}
 """Where a message keeps questions."""
 _OURS: Final = frozenset({"argsHash", "type", "questions"})
@@ -60,6 +63,9 @@ class Transcript:
         self.fold = Fold()
         self.execution: Chunk | None = None
         """What a network has begun, as long as it goes on."""
+        self.signalled = False
+        """Whether a signal came in after the last step."""
+        self._signals: list[tuple[int, bool, Json]] = []
         self._provider = provider
         self.thread_id = thread_id
         self._owner = (thread_id, resource_id)
@@ -73,6 +79,8 @@ class Transcript:
         """Adds a chunk."""
         self.fold.take(said)
         payload = said.payload
+        if said.type == "step-start":
+            self.signalled = False
         if said.type.endswith("-execution-start"):
             self.execution = said
         elif said.type.endswith("-execution-end"):
@@ -87,6 +95,12 @@ class Transcript:
             self._finished(payload)
         elif said.type in ASKING:
             self._asked[payload.get("toolCallId", "")] = said
+        elif said.type in SIGNALS and self._calls:
+            # What is said after a signal is a message of its own, too.
+            self.signalled = True
+            is_user = said.type == "data-user-message"
+            self._signals.append((len(self.dated()), is_user, said_by_user(_signal_message(said))))
+            self._ends.add(_id(self.fold.step))
         elif said.type in _ANSWERS and (question := self._asked.pop(payload.get("toolCallId", ""), None)):
             self._answered(said, question.type)
 
@@ -96,7 +110,9 @@ class Transcript:
         call.model = metadata.get("modelId") or call.model
         call.provider = (metadata.get("modelMetadata") or {}).get("modelProvider") or call.provider
         failed = (payload.get("stepResult") or {}).get("reason") == "error"
-        call.usage = {} if failed else (payload.get("output") or {}).get("usage") or {}
+        usage: dict[str, Json] = {} if failed else (payload.get("output") or {}).get("usage") or {}
+        # Where a provider has told nothing of its own, it is what there is.
+        call.usage = {**usage, "raw": usage.get("raw", _counts(usage))} if usage else {}
 
     def _answered(self, said: Chunk, kind: str) -> None:
         """What is said after a question was answered is a message of its own."""
@@ -175,9 +191,17 @@ class Transcript:
 
     def model_messages(self, until: StepFold | None = None) -> dict[str, Json]:
         """The conversation as models are told it: what was given, and what the run has added."""
-        user = [said_by_user(message) for message in self.given if message.role == "user"]
-        added = told_to_models(self.dated(until))
-        return {"all": [*user, *added], "user": user, "nonUser": added}
+        user = [said_by_user(as_prompt(message)) for message in self.given if message.role in ("user", "signal")]
+        steps = self.dated(until)
+        every: list[Json] = list(user)
+        added: list[Json] = []
+        for place in range(len(steps) + 1):
+            every += [message for after, _, message in self._signals if after == place]
+            made = told_to_models(steps[place : place + 1])
+            every += made
+            added += made
+        user += [message for _, by_user, message in self._signals if by_user]
+        return {"all": every, "user": user, "nonUser": added}
 
     def _metadata(self) -> dict[str, Json]:
         found: dict[str, Json] = {}
@@ -194,10 +218,21 @@ def asking(question: Chunk) -> Chunk:
     """A question as it is asked: its schema is a text, and what only this server's agents know is left out."""
     kind: Json = question.payload.get("type") or ASKING.get(question.type, "suspension")
     payload = {key: value for key, value in question.payload.items() if key not in _OURS}
+    if kind == "approval":
+        payload["resumeSchema"] = APPROVAL
     if not isinstance(payload.get("resumeSchema", ""), str):
         payload["resumeSchema"] = encode(payload["resumeSchema"]).decode()
     type_ = "tool-call-approval" if kind == "approval" else "tool-call-suspended"
     return Chunk({**question, "type": type_, "payload": payload}, question.index, question.step)
+
+
+def _signal_message(said: Chunk) -> Message:
+    signal = parse_signal(said["data"], ids=lambda: "signal", now=0)
+    return as_prompt(signal_message(signal, None, None))
+
+
+def _counts(usage: dict[str, Json]) -> dict[str, Json]:
+    return {name: usage[name] for name in ("inputTokens", "outputTokens", "totalTokens") if name in usage}
 
 
 def _id(step: StepFold) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from perdure.model.json import Json
+from perdure.model.roles import Role
 
 Place = Literal["path", "query", "header"]
 
@@ -51,7 +52,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of an API.
 
     `path` is that below the API's mount. `answer` is the schema of the body of a success, None where there is no
-    body. `tool` is the name under which agents know the operation.
+    body; `media` is its content type. `tool` is the name under which agents know the operation. `asks` is the role
+    that a caller needs, where it is another than follows from `read_only`.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     tag: str
     answer: Json
+    media: str = "application/json"
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     status: int = 200
@@ -69,6 +72,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     idempotent: bool = False
     destructive: bool = False
+    asks: Role | None = None
+
+    @property
+    def role(self) -> Role:
+        """The role that a caller needs: viewers read, operators act.
+
+        >>> Operation(id="Stop", method="POST", path="/stop", summary="", about="", tag="", answer=None).role
+        <Role.OPERATOR: 2>
+        """
+        return self.asks or (Role.VIEWER if self.read_only else Role.OPERATOR)
 
     @property
     def command(self) -> str:

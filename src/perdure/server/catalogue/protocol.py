@@ -6,6 +6,7 @@ Other modules serve it; here it is described.
 from __future__ import annotations
 
 from perdure.model.json import Json
+from perdure.model.roles import Role
 from perdure.server.catalogue import schemas as s
 from perdure.server.catalogue.operation import Body, Failure, Operation, Parameter
 
@@ -92,7 +93,7 @@ PROTOCOL: tuple[Operation, ...] = (
         failures=(Failure(503, "", "The store does not answer, or the server is about to stop."),),
     ),
     Operation(
-        id="RegisterApp", method="POST", path="/fn/register", tag="Apps", idempotent=True,
+        id="RegisterApp", method="POST", path="/fn/register", asks=Role.ADMIN, tag="Apps", idempotent=True,
         summary="Register an app", about="An SDK registers the functions of its app, and where to call them.",
         parameters=(Parameter("x-inngest-expected-server-kind", s.TEXT, "dev or cloud.", "header"),),
         body=Body(_REGISTRATION),
@@ -106,7 +107,8 @@ PROTOCOL: tuple[Operation, ...] = (
         ),
     ),
     Operation(
-        id="RemoveApp", method="DELETE", path="/fn/remove", tag="Apps", destructive=True, idempotent=True,
+        id="RemoveApp", method="DELETE", path="/fn/remove", asks=Role.ADMIN, tag="Apps", destructive=True,
+        idempotent=True,
         summary="Remove an app", about="Archives the functions of an app.",
         parameters=(Parameter("url", s.NAME, "The URL or the id of the app.", required=True),),
         answer=s.record({"ok": s.FLAG}), failures=(_INVALID, Failure(404, "", "There is no such app.")),
@@ -133,7 +135,8 @@ PROTOCOL: tuple[Operation, ...] = (
         parameters=(_RUN,), answer=None, status=204, failures=(_INVALID, Failure(404, "", "There is no such run.")),
     ),
     Operation(
-        id="CheckpointRun", method="POST", path="/v1/checkpoint/{id}/async", tag="Apps", idempotent=True,
+        id="CheckpointRun", method="POST", path="/v1/checkpoint/{id}/async", asks=Role.ADMIN, tag="Apps",
+        idempotent=True,
         summary="Checkpoint a run", about="An app records steps that it has finished, while it works on its answer.",
         parameters=(_RUN,), body=Body(_CHECKPOINT), answer=None,
         failures=(
@@ -142,7 +145,7 @@ PROTOCOL: tuple[Operation, ...] = (
         ),
     ),
     Operation(
-        id="BeginRun", method="POST", path="/v1/checkpoint", tag="Endpoints", idempotent=True,
+        id="BeginRun", method="POST", path="/v1/checkpoint", asks=Role.ADMIN, tag="Endpoints", idempotent=True,
         summary="Begin a run with a request",
         about="An app that answers a request tells of it, and of the steps done by now; also at /v1/http/runs.",
         body=Body(_NEW_RUN), answer=s.v1_answer(_BEGUN),
@@ -152,7 +155,8 @@ PROTOCOL: tuple[Operation, ...] = (
         ),
     ),
     Operation(
-        id="ReportRun", method="POST", path="/v1/checkpoint/{id}/steps", tag="Endpoints", idempotent=True,
+        id="ReportRun", method="POST", path="/v1/checkpoint/{id}/steps", asks=Role.ADMIN, tag="Endpoints",
+        idempotent=True,
         summary="Report steps of a request",
         about="Records what an app has done since, while it answers the request that began the run.",
         parameters=(_RUN,), body=Body(_CHECKPOINT), answer=None,
@@ -174,14 +178,14 @@ PROTOCOL: tuple[Operation, ...] = (
         ),
     ),
     Operation(
-        id="QueryGraphql", method="POST", path="/v0/gql", tag="Server",
+        id="QueryGraphql", method="POST", path="/v0/gql", asks=Role.VIEWER, tag="Server",
         summary="Ask in GraphQL", about="The subset that tools of the protocol use.",
         body=Body(s.record({"query": s.NAME}, {"variables": s.MAYBE_OBJECT, "operationName": s.MAYBE_TEXT})),
         answer=s.record({}, {"data": s.ANY, "errors": s.array(s.record({"message": s.TEXT}))}),
         failures=(Failure(400, "", "The body is no request.", _ERRORS), _TOO_LARGE),
     ),
     Operation(
-        id="CreateRealtimeToken", method="POST", path="/v1/realtime/token", tag="Realtime",
+        id="CreateRealtimeToken", method="POST", path="/v1/realtime/token", asks=Role.VIEWER, tag="Realtime",
         summary="Create a token for subscribing", about="The token lets its holder, a browser say, hear these topics.",
         body=Body(s.array(_TOPIC)), answer=s.record({"jwt": s.TEXT}), status=201, failures=(_INVALID, _TOO_LARGE),
     ),

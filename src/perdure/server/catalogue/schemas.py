@@ -75,6 +75,7 @@ COMPONENTS: dict[str, Json] = {
     "Page": record({}, {"limit": NUMBER, "hasMore": FLAG, "cursor": TEXT}),
     "Error": record({"error": TEXT, "data": ANY, "status": NUMBER}),
     "Errors": record({"errors": array(record({"code": TEXT, "message": TEXT}))}),
+    "AgentsError": record({"error": TEXT}, {"issues": array(record({"field": TEXT, "message": TEXT}))}),
     "EventsError": record({"ids": array(TEXT), "status": NUMBER, "error": TEXT}),
     "EventInput": record({"name": NAME}, {**_EVENT_FIELDS, "ts": {"type": ["integer", "null"]}}),
     "EventV2Input": closed(
@@ -117,7 +118,7 @@ COMPONENTS: dict[str, Json] = {
         {
             "perdure": TEXT, "python": TEXT, "runs": OBJECT, "jobs": OBJECT, "functions": NUMBER,
             "orphans": array(OBJECT), "leaked_slots": array(OBJECT), "unregistered": OBJECT, "paused": array(TEXT),
-            "agents": OBJECT,
+            "agents": OBJECT, "cluster": OBJECT,
         }
     ),
     "Run": record(
@@ -135,6 +136,32 @@ COMPONENTS: dict[str, Json] = {
             "children": array(ref("Span")),
         },
     ),
+    "Step": record(
+        {
+            "id": TEXT, "name": TEXT, "op": TEXT, "status": word("WAITING", "RETRYING", *RUN_STATUSES),
+            "attempt": NUMBER, "bytes": NUMBER, "attempts": array(OBJECT), "queuedAt": TIME,
+        },
+        {
+            **_INTERVAL, "dueAt": TIME, "waitsFor": TEXT, "options": OBJECT, "output": ANY, "error": ANY,
+            "invokedRunId": ULID,
+        },
+    ),
+    "Failure": record(
+        {
+            "function": record({"id": TEXT, "name": TEXT}), "app": record({"id": TEXT}), "count": NUMBER,
+            "error": record({"name": TEXT, "message": TEXT}), "firstAt": TIME, "lastAt": TIME,
+            "runIds": array(ULID),
+        }
+    ),
+    "FlowKey": record(
+        {
+            "key": TEXT, "kind": word("CONCURRENCY", "THROTTLE", "PAUSED", "APP"), "waiting": NUMBER,
+            "holders": array(record({"runId": ULID, "slug": TEXT, "since": TIME})),
+            "first": array(record({"runId": ULID, "since": TIME})),
+        },
+        {"limit": NUMBER},
+    ),
+    "Activity": record({"from": TIME, "widthMs": NUMBER, "buckets": array(OBJECT)}),
     "App": record(
         {"id": TEXT, "functionCount": NUMBER, "createdAt": TIME, "latestSync": OBJECT}, {"name": TEXT, "method": TEXT}
     ),

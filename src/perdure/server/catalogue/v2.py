@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perdure.model.json import Json
+from perdure.model.roles import Role
 from perdure.server.catalogue import schemas as s
 from perdure.server.catalogue.operation import Body, Failure, Operation, Parameter
 
@@ -18,6 +19,7 @@ def _path(name: str, about: str, schema: Json = s.NAME) -> Parameter:
     return Parameter(name, schema, about, "path", True)
 
 
+_STEP = _path("step_id", "The hash of the step, or to skip or wake it its name.", s.NAME)
 _RUN = _path("run_id", "The id of the run.", s.ULID)
 _APP = _path("app_id", "The id of the app.")
 _FUNCTION = _path("function_id", "The id of the function within its app, or its slug.")
@@ -44,6 +46,12 @@ _RUN_FILTERS = (
 _OF_FUNCTIONS = (
     Parameter("appId", s.array(s.TEXT), "Only runs of these apps."),
     Parameter("functionId", s.array(s.TEXT), "Only runs of these functions: ids within their apps, or slugs."),
+    Parameter(
+        "query",
+        s.TEXT,
+        "Only runs for which these conditions hold, one a line: of event and output, such as event.data.total > 100.",
+    ),
+    Parameter("text", s.TEXT, "Only runs with this text in the data of their event, or in their output."),
 )
 _FROM_STEP = s.closed(
     {"stepId": {**s.NAME, "description": "The name of the step, or its hash."}},
@@ -70,6 +78,23 @@ _REPLAY = s.closed(
         },
     },
 )  # fmt: skip
+_SYNC = s.closed({}, {"url": {**s.TEXT, "description": "Where the app is served; without it, where it was last."}})
+_SYNCED = s.record(
+    {"appId": s.TEXT, "status": s.word("SUCCESS", "ERROR")},
+    {"id": s.UUID, "error": s.record({"code": s.TEXT, "message": s.TEXT})},
+)
+_HOURS = Parameter("hours", {"type": "integer", "minimum": 1, "maximum": 168}, "How far back, in hours; 1.")
+_RESTS = (
+    _INVALID, _TOO_LARGE, Failure(404, "not_found", "There is no such run, or no such step in it."),
+    Failure(409, "step_executes", "The step is attempted right now, or has ended, or its run has."),
+)  # fmt: skip
+
+_ENVIRONMENT = s.record({"id": s.UUID, "name": s.TEXT, "type": s.TEXT, "isArchived": s.FLAG, "createdAt": s.TIME})
+_ENVIRONMENT_FAILURES = (
+    _INVALID, _TOO_LARGE, Failure(400, "missing_field", "A field is missing."),
+    Failure(501, "not_implemented", "The server has one environment: it is part of a program."),
+)  # fmt: skip
+_TOO_MANY = Failure(409, "too_many_environments", "There are as many environments as there may be.")
 
 V2: tuple[Operation, ...] = (
     Operation(
@@ -118,6 +143,88 @@ V2: tuple[Operation, ...] = (
         failures=(_INVALID, _NO_RUN),
     ),
     Operation(
+        id="ListRunSteps", method="GET", path="/runs/{run_id}/steps", tag="Runs", read_only=True,
+        summary="List the steps of a run",
+        about="Shows a run with its events, its steps and their attempts, without what the steps gave.",
+        parameters=(_RUN,),
+        answer=s.v2_answer(
+            s.record(
+                {
+                    "run": s.ref("Run"), "events": s.array(s.OBJECT), "steps": s.array(s.ref("Step")),
+                    "attempts": s.array(s.OBJECT), "notes": s.array(s.OBJECT), "streamed": s.FLAG,
+                },
+                {"driver": s.record({"state": s.TEXT, "attempt": s.NUMBER, "dueAt": s.TIME}, {"blockedOn": s.TEXT})},
+            )
+        ),
+        failures=(_INVALID, _NO_RUN),
+    ),
+    Operation(
+        id="GetRunStep", method="GET", path="/runs/{run_id}/steps/{step_id}", tag="Runs", read_only=True,
+        summary="Get a step", about="Shows one step of a run: what it was asked, what it gave, and each failure.",
+        parameters=(_RUN, _STEP), answer=s.v2_answer(s.ref("Step")),
+        failures=(_INVALID, Failure(404, "not_found", "There is no such run, or no such step in it.")),
+    ),
+    Operation(
+        id="SkipStep", method="POST", path="/runs/{run_id}/steps/{step_id}/skip", tag="Runs", tool="skip_step",
+        destructive=True,
+        summary="Skip a step",
+        about="Gives a step that waits, or is to be attempted again later, a value, and lets its run go on.",
+        parameters=(_RUN, _STEP),
+        body=Body(
+            s.closed({}, {"data": {"description": "What the step gives; for a wait, the data of what came."}}),
+            required=False,
+        ),
+        answer=s.v2_answer(s.record({"runId": s.ULID, "stepId": s.TEXT})), failures=_RESTS,
+    ),
+    Operation(
+        id="WakeStep", method="POST", path="/runs/{run_id}/steps/{step_id}/wake", tag="Runs", tool="wake_step",
+        destructive=True,
+        summary="Wake a step",
+        about="Ends what a step waits for: a sleep ends, a wait times out, a retry is attempted at once.",
+        parameters=(_RUN, _STEP), body=Body(s.closed({}), required=False),
+        answer=s.v2_answer(s.record({"runId": s.ULID, "stepId": s.TEXT})), failures=_RESTS,
+    ),
+    Operation(
+        id="ListFailures", method="GET", path="/failures", tag="Runs", tool="list_failures", read_only=True,
+        summary="List failures",
+        about="Groups the newest failed runs by function and error; a page is made of 500 runs.",
+        parameters=(Parameter("cursor", s.ULID, _CURSOR.about),), answer=s.v2_list(s.ref("Failure")),
+        failures=(_INVALID,),
+    ),
+    Operation(
+        id="GetFunctionFlow", method="GET", path="/apps/{app_id}/functions/{function_id}/flow", tag="Functions",
+        tool="get_function_flow", read_only=True,
+        summary="Get the flow control of a function",
+        about="Shows who holds and who waits for each flow-control key, since when, and the next cron ticks.",
+        parameters=(_APP, _FUNCTION),
+        answer=s.v2_answer(s.record({"keys": s.array(s.ref("FlowKey")), "nextTicks": s.array(s.OBJECT)})),
+        failures=(_NO_FUNCTION,),
+    ),
+    Operation(
+        id="GetFunctionActivity", method="GET", path="/apps/{app_id}/functions/{function_id}/activity",
+        tag="Functions", read_only=True,
+        summary="Get the activity of a function", about="Counts its runs over time, with their delays and durations.",
+        parameters=(_APP, _FUNCTION, _HOURS), answer=s.v2_answer(s.ref("Activity")),
+        failures=(_INVALID, _NO_FUNCTION),
+    ),
+    Operation(
+        id="GetActivity", method="GET", path="/activity", tag="Server", read_only=True,
+        summary="Get the activity", about="Counts all runs over time, with their delays and durations.",
+        parameters=(_HOURS,), answer=s.v2_answer(s.ref("Activity")), failures=(_INVALID,),
+    ),
+    Operation(
+        id="GetAgentRun", method="GET", path="/agent-runs/{agent_run_id}", tag="Runs", read_only=True,
+        summary="Get a run of an agent", about="Shows which run carries out that of a durable agent, and its status.",
+        parameters=(_path("agent_run_id", "The id of the agent's run."),),
+        answer=s.v2_answer(s.record({"id": s.TEXT, "agentId": s.TEXT, "status": s.TEXT}, {"runId": s.ULID})),
+        failures=(Failure(404, "not_found", "No durable agent has such a run."),),
+    ),
+    Operation(
+        id="GetSystem", method="GET", path="/system", tag="Server", read_only=True,
+        summary="Get the system", about="Shows nodes, queues, the size of the store, retention and versions.",
+        answer=s.v2_answer(s.OBJECT),
+    ),
+    Operation(
         id="CancelRun", method="POST", path="/runs/{run_id}/cancel", tag="Runs", tool="cancel_run",
         destructive=True, idempotent=True,
         summary="Cancel a run", about="Cancels a run that has not ended.",
@@ -158,6 +265,17 @@ V2: tuple[Operation, ...] = (
         summary="List apps", about="Lists the apps with functions in force; with archived those without.",
         parameters=(Parameter("archived", s.FLAG, "Whether to list archived apps instead."), _limit(), _CURSOR),
         answer=s.v2_list(s.ref("App")), failures=(_INVALID,),
+    ),
+    Operation(
+        id="SyncApp", method="POST", path="/apps/{app_id}/syncs", tag="Apps", tool="sync_app", idempotent=True,
+        asks=Role.ADMIN,
+        summary="Sync an app", about="Asks an app on another server to register what it has, after a deployment say.",
+        parameters=(_APP,), body=Body(_SYNC, required=False), answer=s.v2_answer(_SYNCED),
+        failures=(
+            _INVALID, _TOO_LARGE, Failure(400, "missing_field", "There is no url, and no app to know it of."),
+            Failure(422, "sync_failed", "It could not be synced: the answer tells why.", s.v2_answer(_SYNCED)),
+            Failure(501, "not_implemented", "The server asks no apps: it is part of a program."),
+        ),
     ),
     Operation(
         id="GetFunctions", method="GET", path="/apps/{app_id}/functions", tag="Functions", tool="list_functions",
@@ -227,8 +345,23 @@ V2: tuple[Operation, ...] = (
     ),
     Operation(
         id="ListEnvs", method="GET", path="/envs", tag="Server", read_only=True,
-        summary="List environments", about="A server has one environment.",
-        answer=s.v2_list(s.record({"id": s.UUID, "name": s.TEXT, "type": s.TEXT})),
+        summary="List environments", about="Lists the main environment and the branch environments beside it.",
+        answer=s.v2_list(_ENVIRONMENT),
+    ),
+    Operation(
+        id="CreateEnv", method="POST", path="/envs", tag="Server", idempotent=True, asks=Role.ADMIN,
+        summary="Create an environment", about="Makes a branch environment, to be named in the header X-Inngest-Env.",
+        body=Body(s.closed({"name": {**s.NAME, "description": "Its name, that of a branch say."}})),
+        answer=s.v2_answer(_ENVIRONMENT), failures=(*_ENVIRONMENT_FAILURES, _TOO_MANY),
+    ),
+    Operation(
+        id="UpdateEnv", method="PATCH", path="/envs/{env_id}", tag="Server", idempotent=True, destructive=True,
+        asks=Role.ADMIN,
+        summary="Archive an environment", about="Lays a branch environment to rest with all that it has, or wakes it.",
+        parameters=(_path("env_id", "The id or the name of the environment."),),
+        body=Body(s.closed({"isArchived": {**s.FLAG, "description": "Whether it is to rest."}})),
+        answer=s.v2_answer(_ENVIRONMENT),
+        failures=(*_ENVIRONMENT_FAILURES, Failure(404, "not_found", "There is no such environment."), _TOO_MANY),
     ),
     Operation(
         id="ListEventKeys", method="GET", path="/keys/events", tag="Server", read_only=True,

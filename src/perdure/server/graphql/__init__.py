@@ -15,6 +15,7 @@ from perdure.model.limits import MAX_EVENT_BYTES
 from perdure.server.backend import Backend
 from perdure.server.bodies import read_body
 from perdure.server.envelope import reply
+from perdure.server.permissions import forbidden, granted
 
 _MAX_BODY = MAX_EVENT_BYTES + 256 * 1024
 """Room for the data of `invokeFunction`."""
@@ -25,13 +26,16 @@ def routes(backend: Backend) -> list[Route]:
 
     async def post(request: Request) -> Response:
         # graphql-core takes a quarter of a second to import: servers that nobody asks need not.
-        from perdure.server.graphql.execution import answer
+        from perdure.server.graphql.execution import answer, role_for
 
         body = await read_body(request.scope, request.receive, _MAX_BODY)
         try:
             asked = _checked(decode(body))
         except ValueError as error:  # text that is no JSON included
             return reply({"errors": [{"message": str(error)}], "data": None}, 400)
+        needed, has = role_for(asked[0], asked[2]), granted(request.scope)
+        if not has.allows(needed):
+            return reply({"errors": [{"message": forbidden(needed, has).message}], "data": None}, 403)
         return reply(await answer(backend, *asked))
 
     return [Route("/v0/gql", post, methods=["POST"])]

@@ -15,16 +15,20 @@ from typing import Final
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
+    OperationType,
     build_schema,
     execute,
+    get_operation_ast,
     parse,
     validate,
 )
 
 from perdure.model.errors import StoreError
 from perdure.model.json import Json
+from perdure.model.roles import Role
 from perdure.server.backend import Backend
 from perdure.server.graphql import limits
 from perdure.server.graphql.reader import Reader
@@ -33,6 +37,7 @@ from perdure.server.graphql.resolvers import root
 _log = logging.getLogger("perdure.server")
 _MAX_QUERY: Final = 64 * 1024
 _MAX_ERRORS: Final = 20
+_ACTS_ON_RUNS: Final = frozenset({"invokeFunction", "cancelRun", "rerun"})
 
 
 async def answer(backend: Backend, query: str, variables: dict[str, Json], operation: str | None) -> Json:
@@ -45,6 +50,20 @@ async def answer(backend: Backend, query: str, variables: dict[str, Json], opera
     if inspect.isawaitable(result):
         result = await result
     return _body(result)
+
+
+def role_for(query: str, operation: str | None) -> Role:
+    """The role that a request asks for: to read is for viewers, and of what changes something apps are for admins."""
+    document = _document(query) if len(query) <= _MAX_QUERY else None
+    if not isinstance(document, DocumentNode):
+        # It is not executed, only told what is wrong.
+        return Role.VIEWER
+    found = get_operation_ast(document, operation)
+    if found is None or found.operation is not OperationType.MUTATION:
+        return Role.VIEWER
+    fields = found.selection_set.selections
+    acts = all(isinstance(field, FieldNode) and field.name.value in _ACTS_ON_RUNS for field in fields)
+    return Role.OPERATOR if acts else Role.ADMIN
 
 
 @lru_cache(maxsize=1)

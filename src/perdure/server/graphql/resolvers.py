@@ -12,10 +12,11 @@ from perdure.model.durations import InstantError, parse_instant
 from perdure.model.ids import is_ulid
 from perdure.model.json import Json
 from perdure.model.records import EventRow, Run
-from perdure.server.graphql import mutations, nodes, search, spans
+from perdure.server import search
+from perdure.server.graphql import mutations, nodes, spans
 from perdure.server.graphql.reader import Reader, begun
-from perdure.server.graphql.search import Conditions, EventFilter, Page, RunFilter
 from perdure.server.identity import uuid_of
+from perdure.server.search import ConditionError, Conditions, EventFilter, Page, RunFilter
 from perdure.server.shapes_v2 import STATUSES
 
 _STATUSES: Final = {word: status for status, word in STATUSES.items()}
@@ -82,7 +83,7 @@ async def _events_v2(reader: Reader, first: int, filter: dict[str, Json], after:
         end=_optional_time(filter, "until"),
         names=None if names is None else sorted(set(names)),
         internal=filter["includeInternalEvents"],
-        conditions=Conditions(filter.get("query"), frozenset({"event"})),
+        conditions=_conditions(filter.get("query"), frozenset({"event"})),
         now=reader.backend.clock.now(),
     )
     limit, cursor = _limit(first), _cursor(after)
@@ -143,7 +144,7 @@ async def _runs(
         function_ids=slugs,
         app_ids=apps,
         oldest_first=bool(orderBy) and orderBy[0]["direction"] == "ASC",
-        conditions=Conditions(filter.get("query"), frozenset({"event", "output"})),
+        conditions=_conditions(filter.get("query"), frozenset({"event", "output"})),
         now=reader.backend.clock.now(),
     )
     limit, cursor = _limit(first), _cursor(after)
@@ -178,6 +179,13 @@ def _connection(edges: list[Json], more: bool, end: str | None, after: str | Non
             "endCursor": end,
         },
     }
+
+
+def _conditions(text: str | None, variables: frozenset[str]) -> Conditions:
+    try:
+        return Conditions(text, variables)
+    except ConditionError as error:
+        raise GraphQLError(str(error)) from error
 
 
 def _limit(first: int) -> int:

@@ -34,7 +34,7 @@ _MAX_TOPICS_BYTES = 1024 * 1024
 
 def routes(backend: Backend, guard: Guard, timing: Timing | None = None) -> list[BaseRoute]:
     """The routes; tokens are signed with the guard's secret."""
-    api = _Api(backend, partial(guard.secret, PURPOSE, backend.secret), timing or Timing())
+    api = _Api(backend, partial(guard.secret, PURPOSE, backend.secret), guard.environment_id, timing or Timing())
     return [
         Route("/v1/realtime/token", api.token, methods=["POST"]),
         WebSocketRoute("/v1/realtime/connect", api.connect),
@@ -46,9 +46,10 @@ def routes(backend: Backend, guard: Guard, timing: Timing | None = None) -> list
 
 
 class _Api:
-    def __init__(self, backend: Backend, secret: Callable[[], bytes], timing: Timing) -> None:
+    def __init__(self, backend: Backend, secret: Callable[[], bytes], environment_id: str, timing: Timing) -> None:
         self._backend = backend
         self._secret = secret
+        self._environment_id = environment_id
         self._timing = timing
 
     async def token(self, request: Request) -> Response:
@@ -61,7 +62,8 @@ class _Api:
             known = "must provide a list of topics"
             raise ApiError(400, f"Invalid request: {told if told == known else f'{known}: {told}'}") from error
         hub, now = self._backend.realtime, self._backend.clock.now()
-        return reply({"jwt": issue_token(topics, self._secret(), now=now, token_id=hub.new_id())}, 201)
+        token = issue_token(topics, self._secret(), now=now, token_id=hub.new_id(), environment_id=self._environment_id)
+        return reply({"jwt": token}, 201)
 
     async def connect(self, socket: WebSocket) -> None:
         try:
@@ -109,4 +111,5 @@ class _Api:
             raise ApiError(401, "Not authenticated") from error
 
     def _read_token(self, token: str) -> list[Topic]:
-        return read_token(token, self._secret(), now=self._backend.clock.now())
+        now = self._backend.clock.now()
+        return read_token(token, self._secret(), now=now, environment_id=self._environment_id)

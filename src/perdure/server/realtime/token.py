@@ -18,20 +18,28 @@ LIFETIME: Final = 60_000
 """How long (ms) a connection may be made with a token."""
 
 
-def issue_token(topics: Sequence[Topic], secret: bytes, *, now: int, token_id: str, lifetime: int = LIFETIME) -> str:
-    """A token to hear topics. `now` and `lifetime` in ms; `token_id` a ULID."""
+def issue_token(
+    topics: Sequence[Topic],
+    secret: bytes,
+    *,
+    now: int,
+    token_id: str,
+    lifetime: int = LIFETIME,
+    environment_id: str = ENVIRONMENT_ID,
+) -> str:
+    """A token to hear topics of an environment. `now` and `lifetime` in ms; `token_id` a ULID."""
     claims: dict[str, Json] = {
-        "env": ENVIRONMENT_ID,
+        "env": environment_id,
         "topics": [topic.claim() for topic in topics],
         "publish": False,
     }
     return sign(Claims(ISSUER, ACCOUNT_ID, token_id, claims), secret, now=now, lifetime=lifetime)
 
 
-def read_token(token: str, secret: bytes, *, now: int) -> list[Topic]:
+def read_token(token: str, secret: bytes, *, now: int, environment_id: str = ENVIRONMENT_ID) -> list[Topic]:
     """What may be heard with a token; raises `TokenError`."""
     claims = verify(token, secret, issuer=ISSUER, now=now)
-    if claims.extra.get("env") != ENVIRONMENT_ID:
+    if claims.extra.get("env") != environment_id:
         raise TokenError("the token is for another environment")
     try:
         # Servers of other makes write null for no topics.

@@ -45,7 +45,7 @@ class ServerEnd:
                 await migrate(connection)
             await self._check(connection)
             await connection.execute(_SQL["hold"].sql)
-            alive = [node for node, is_alive in await connection.fetch(QUERIES["nodes"].sql) if is_alive]
+            alive = [node for node, is_alive, _ in await connection.fetch(QUERIES["known_nodes"].sql) if is_alive]
             if alive:
                 text = f"{self.name} is in use by {len(alive)} nodes: stop them"
                 raise StoreError(f"{text}, or wait for 15 seconds if they are dead")

@@ -1,4 +1,4 @@
-"""Pages of runs and events that a filter chooses: what the connections of the API hold.
+"""Pages of runs and events that a filter chooses, by conditions and text: what lists of the APIs hold.
 
 Conditions in the expression language are evaluated one item after the other, at most `MAX_EXAMINED` for a page. A page
 that ends there may hold fewer items than asked for, or none, and its cursor leads on.
@@ -10,14 +10,13 @@ from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
-from graphql import GraphQLError
 
 from perdure import expressions
 from perdure.engine import reads, views
 from perdure.engine.turn import Decision
 from perdure.engine.views import Span
 from perdure.expressions import EvaluationError, Expression, ExpressionError
-from perdure.model.json import Json, decode
+from perdure.model.json import Json, decode, encode
 from perdure.model.records import EventRow, Run, RunStatus
 
 MAX_PAGE: Final = 100
@@ -29,24 +28,43 @@ _BATCH: Final = 100
 T = TypeVar("T")
 
 
-class Conditions:
-    """Expressions that must all hold; in the text one a line. Raises `GraphQLError`."""
+class ConditionError(ValueError):
+    """A condition cannot be understood; the text says why."""
 
-    def __init__(self, text: str | None, variables: frozenset[str]) -> None:
+
+class Conditions:
+    """Expressions that must all hold, in the text one a line, and words that must occur. Raises `ConditionError`.
+
+    `words` is looked for in the name and the data of the event and in the output, capital letters or not.
+    """
+
+    def __init__(self, text: str | None, variables: frozenset[str], words: str | None = None) -> None:
         self.expressions: list[Expression] = []
+        self.words = (words or "").strip().casefold()
         for line in (text or "").splitlines():
             if line.strip():
                 try:
                     self.expressions.append(expressions.compile(line, variables=variables))
                 except ExpressionError as error:
-                    raise GraphQLError(f"query: {error}") from error
+                    raise ConditionError(f"query: {error}") from error
+
+    def __bool__(self) -> bool:
+        return bool(self.expressions or self.words)
 
     def hold(self, scope: dict[str, Json], now: int) -> bool:
         """Whether all hold; a condition that cannot be evaluated does not."""
+        if self.words and self.words not in _told(scope).casefold():
+            return False
         try:
             return all(expression.truthy(scope, now=now) for expression in self.expressions)
         except EvaluationError:
             return False
+
+
+def _told(scope: dict[str, Json]) -> str:
+    """What a user sees of an event and an output, as JSON."""
+    event = scope["event"] or {}
+    return encode([event.get("name"), event.get("data"), scope.get("output")]).decode()
 
 
 class Page(NamedTuple, Generic[T]):
@@ -67,6 +85,7 @@ class RunFilter(msgspec.Struct):
     oldest_first: bool
     conditions: Conditions
     now: int
+    deferred: bool | None = None
 
 
 class EventFilter(msgspec.Struct):
@@ -92,6 +111,7 @@ def find_runs(chosen: RunFilter, first: int, after: str | None) -> Decision[Page
             app_ids=chosen.app_ids,
             span=chosen.span,
             oldest_first=chosen.oldest_first,
+            deferred=chosen.deferred,
         )
 
     def wanted(run: Run) -> Decision[bool]:
@@ -99,7 +119,7 @@ def find_runs(chosen: RunFilter, first: int, after: str | None) -> Decision[Page
         scope = {"event": events[0].to_json() if events else None, "output": decode(run.output or b"null")}
         return chosen.conditions.hold(scope, chosen.now)
 
-    if not chosen.conditions.expressions:
+    if not chosen.conditions:
         return (yield from _plain(following, lambda run: run.id, first, after))
     return (yield from _examined(following, lambda run: run.id, wanted, first, after))
 
@@ -124,14 +144,14 @@ def find_events(chosen: EventFilter, first: int, after: str | None) -> Decision[
         yield from ()
         return chosen.conditions.hold({"event": decode(row.body)}, chosen.now)
 
-    if not chosen.conditions.expressions:
+    if not chosen.conditions:
         return (yield from _plain(following, lambda row: row.internal_id, first, after))
     return (yield from _examined(following, lambda row: row.internal_id, wanted, first, after))
 
 
 def count_runs(chosen: RunFilter) -> Decision[int]:
     """How many runs there are, at most `MAX_COUNTED`; with conditions, of the first `MAX_EXAMINED`."""
-    if chosen.conditions.expressions:
+    if chosen.conditions:
         return len((yield from find_runs(chosen, MAX_EXAMINED, None)).items)
     return (
         yield from views.count_listed_runs(
@@ -146,7 +166,7 @@ def count_runs(chosen: RunFilter) -> Decision[int]:
 
 def count_events(chosen: EventFilter) -> Decision[int]:
     """How many events there are, at most `MAX_COUNTED`; with conditions, of the first `MAX_EXAMINED`."""
-    if chosen.conditions.expressions:
+    if chosen.conditions:
         return len((yield from find_events(chosen, MAX_EXAMINED, None)).items)
     return (
         yield from views.count_listed_events(
