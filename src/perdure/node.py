@@ -30,6 +30,7 @@ from perdure.model.errors import ConfigError, StoreError
 from perdure.model.ids import UlidFactory
 from perdure.model.json import Json
 from perdure.model.keys import Keys
+from perdure.model.ops import Op
 from perdure.model.records import AppRow, FunctionRow
 from perdure.model.streams import MAX_STREAM_BYTES
 from perdure.runner import Clock, Runner, SystemClock
@@ -132,7 +133,8 @@ class Node(Operations):
                 await self.register(app)
             if not self.store.exclusive:
                 self._known = await self._stored()
-            await self.runner.start(self.secret("bus").hex())
+            # A copy of a database has the same secrets.
+            await self.runner.start(f"{self.secret('bus').hex()}:{await self.store.identity()}")
         except BaseException:
             await self.store.close()
             raise
@@ -257,7 +259,7 @@ class Node(Operations):
     def changes(self) -> str:
         """How far the records have got; where other nodes record, too, it changes every 2 s."""
         others = 0 if self.store.exclusive else self.clock.now() // 2000
-        return f"{self.decider.node}-{self.decider.changes}-{others}"
+        return f"{self.decider.node}-{self.store.submitted}-{others}"
 
     @property
     def retention(self) -> Retention:
@@ -278,6 +280,11 @@ class Node(Operations):
     def load(self) -> tuple[int, int]:
         """How many runs execute, and how many are parked in memory."""
         return self.runner.load
+
+    def executing(self, run_id: str) -> Sequence[Op]:
+        """The steps of a run that execute on this node at this moment, as far as that is known."""
+        resident = self.runner.resident(run_id)
+        return () if resident is None else resident.executing
 
     def asgi(self) -> ASGIApp:
         """The server as an ASGI application (events, REST, metrics), to serve or to mount into another one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+import httpx2
 import pytest
 
 from perdure.model.keys import ApiKey, EventKey, Keys, SigningKey
@@ -12,7 +13,10 @@ from tests.support.devtools import Page
 from tests.support.page_server import PATIENCE, Shown, go, has_text, press_button, shown_server, sign_in
 
 SIGNING, VIEWER, OPERATOR = "signkey-test-00112233", "viewer-0123456789abcdef", "operator-0123456789abcdef"
-ACTIONS = ("Cancel", "Rerun", "Wake", "Skip", "Replay", "Pause", "Invoke", "Send")
+ACTIONS = (
+    *("Cancel", "Rerun", "Wake", "Skip", "Replay", "Pause", "Invoke", "Send", "Stop", "Approve", "Decline", "Answer"),
+    *("New stored", "Make a version", "Edit", "Activate", "Archive", "Delete"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,11 @@ async def test_a_viewer_looks_and_can_do_nothing(shown: Shown, page: Page) -> No
     await has_text(page, "Fulfil an order", "p-list")
     await has_text(page, "viewer", ".tools")
     views = ["#/runs", f"#/runs/{shown.runs['sleeper']}", "#/functions/shop/hold", "#/events", "#/failed"]
+    views += ["#/agents", "#/agents/desk"]
+    async with httpx2.AsyncClient(base_url=shown.url, timeout=PATIENCE) as http:
+        question = {"messages": '!tool refund {"order": "o-1", "cents": 1}', "runId": "asks"}
+        operator = {"authorization": f"Bearer {OPERATOR}"}
+        (await http.post("/api/agents/desk/generate", json=question, headers=operator)).raise_for_status()
     for view in views:
         await go(page, view)
         shown_buttons = await page.run("[...document.querySelectorAll('main button')].map((e) => e.innerText.trim())")
@@ -51,6 +60,15 @@ async def test_a_viewer_looks_and_can_do_nothing(shown: Shown, page: Page) -> No
     )
     assert page.errors == []
     run_id = shown.runs["sleeper"]
+    await go(page, "#/agents/desk")
+    await has_text(page, "Waiting for a person", "aside")
+    for path in ("approve-tool-call", "decline-tool-call", "stream", "generate", "threads/abort", "runs/asks/abort"):
+        asked_so = f"fetch('api/agents/desk/{path}', {{method: 'POST', body: '{{}}'}}).then((answer) => answer.status)"
+        assert await page.run(asked_so) == 403, path
+    assert (
+        await page.run("fetch('api/stored/agents', {method: 'POST', body: '{}'}).then((answer) => answer.status)")
+        == 403
+    )
     for path in (f"runs/{run_id}/cancel", f"runs/{run_id}/steps/nap/wake", "apps/shop/functions/hold/pause", "events"):
         asked = f"fetch('v2/{path}', {{method: 'POST', body: '{{}}'}}).then((answer) => answer.status)"
         assert await page.run(asked) == 403

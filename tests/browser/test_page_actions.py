@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -102,6 +103,39 @@ async def test_a_retry_is_attempted_now_and_a_run_done_again_from_a_step(shown: 
     await has_text(at, "Rerun of")
     await has_text(at, "Completed", "main h1")
     at.errors[:] = [each for each in at.errors if "400" not in each]
+
+
+async def test_a_step_that_executes_is_shown_and_says_that_it_cannot_be_skipped(shown: Shown, at: Page) -> None:
+    await go(at, f"#/runs/{shown.runs['hold']}")
+    await has_text(at, "Running", "p-list .row .badge")
+    await press_button(at, "hold the key")
+    await has_text(at, "It executes right now")
+    assert not await at.run(
+        "[...document.querySelectorAll('main button')].some((e) => /Skip|from here/.test(e.innerText))"
+    )
+
+
+async def test_a_view_that_the_server_did_not_answer_comes_by_itself_once_it_does(shown: Shown, at: Page) -> None:
+    await at.run("window.answer = fetch; window.fetch = async () => { throw new TypeError('nobody there') }")
+    await at.run("location.hash = '#/functions'")
+    await has_text(at, "The server does not answer")
+    await at.run("window.fetch = window.answer")
+    await has_text(at, "Fulfil an order", "main table")
+
+
+async def test_long_json_is_searched_also_beyond_what_is_shown_at_once(shown: Shown, at: Page) -> None:
+    await at.run(
+        "import('/page/json.js').then(({ jsonView }) => document.querySelector('main').replaceChildren(jsonView("
+        "Array.from({ length: 3000 }, (_, n) => ({ name: 'item ' + n, [n === 2345 ? 'Rare' : 'common']: n })))))"
+    )
+    await at.until("document.querySelector('main p-json input')", PATIENCE)
+    for wanted, found in (("item 2999", "item 2999"), ("rare", "item 2345"), ("nowhere", "Nothing in it")):
+        await at.run(
+            f"(e => {{ e.value = {json.dumps(wanted)}; e.dispatchEvent(new Event('input')) }})"
+            "(document.querySelector('main p-json input'))"
+        )
+        await has_text(at, found, "main p-json .tree")
+        assert await at.run("document.querySelectorAll('main p-json .leaf').length") < 10
 
 
 async def test_a_stream_is_shown_with_what_was_taken_back(shown: Shown, at: Page) -> None:

@@ -204,7 +204,8 @@ async def _send(node: Node) -> None:
     async with asyncio.TaskGroup() as group:
         while line := await reader.readline():
             group.create_task(_accept(node, json.loads(line)))
-    await asyncio.Event().wait()
+    # Whoever started it is gone.
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _accept(node: Node, event: dict[str, object]) -> None:

@@ -54,8 +54,8 @@ class Template:
 
 
 @contextmanager
-def template() -> Generator[Template]:
-    made = Template()
+def template(module: str = "tests.chaos.worker") -> Generator[Template]:
+    made = Template(module)
     try:
         yield made
     finally:

@@ -5,30 +5,23 @@ The server goes on: it calls again where the app is then. What is heard and what
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from perdure.model.json import Json
-from tests.chaos.test_agent_kills import AgentTemplate, Case
+from tests.chaos.killing import Template, template
+from tests.support.agent_kills import MARKS, Case
 from tests.support.dev_server import DevServer
 
-pytestmark = [
-    pytest.mark.chaos,
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed by signals"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def workers() -> Generator[AgentTemplate]:
-    made = AgentTemplate()
-    try:
+def workers() -> Generator[Template]:
+    with template("tests.chaos.agent_worker") as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -39,7 +32,7 @@ def server(tmp_path: Path) -> Generator[DevServer]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(workers: AgentTemplate, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
+def undisturbed(workers: Template, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     case = Case(tmp_path_factory.mktemp("agents") / "undisturbed", workers)
     assert not case.live()
     return case.end()
@@ -51,7 +44,7 @@ def undisturbed(workers: AgentTemplate, tmp_path_factory: pytest.TempPathFactory
     ids=str,
 )
 def test_killed_while_it_is_called(
-    tmp_path: Path, workers: AgentTemplate, server: DevServer, undisturbed: dict[str, Json], how: dict[str, Json]
+    tmp_path: Path, workers: Template, server: DevServer, undisturbed: dict[str, Json], how: dict[str, Json]
 ) -> None:
     case = Case(tmp_path / "case", workers, tmp_path / "server.db")
     assert case.live(server=server.url, **how)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -10,33 +9,27 @@ from pathlib import Path
 import pytest
 
 from perdure.model.json import Json
-from tests.chaos.test_agent_kills import THOROUGH, AgentTemplate, Case
+from tests.chaos.killing import Template, template
+from tests.support.agent_kills import (
+    AGAIN_AND_AGAIN,
+    MARKS,
+    Case,
+    kill_again_and_again,
+    kill_at_each_commit,
+    kill_once,
+)
 
-pytestmark = [
-    pytest.mark.chaos,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed by signals"),
-]
-
-
-class PydanticTemplate(AgentTemplate):
-    """The process that forks the workers."""
-
-    def __init__(self) -> None:
-        super().__init__("tests.chaos.pydantic_worker")
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def workers() -> Generator[PydanticTemplate]:
-    made = PydanticTemplate()
-    try:
+def workers() -> Generator[Template]:
+    with template("tests.chaos.pydantic_worker") as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(workers: PydanticTemplate, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
+def undisturbed(workers: Template, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     case = Case(tmp_path_factory.mktemp("pydantic") / "undisturbed", workers)
     assert not case.live()
     end = case.end()
@@ -48,49 +41,29 @@ def undisturbed(workers: PydanticTemplate, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_at_each_commit(
-    tmp_path: Path, workers: PydanticTemplate, undisturbed: dict[str, Json], when: str
-) -> None:
-    commit = 0
-    while True:
-        commit += 1 if THOROUGH else 5
-        case = Case(tmp_path / str(commit), workers)
-        killed = case.live(commit=commit, when=when)
-        if killed:
-            assert not case.live()
-        case.check(undisturbed)
-        if not killed:
-            break
-    assert commit > 10
+def test_killed_at_each_commit(tmp_path: Path, workers: Template, undisturbed: dict[str, Json], when: str) -> None:
+    assert kill_at_each_commit(lambda name: Case(tmp_path / name, workers), undisturbed, when, 5) > 10
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5, 6, 8])
 def test_killed_in_the_middle_of_a_models_stream(
-    tmp_path: Path, workers: PydanticTemplate, undisturbed: dict[str, Json], chunk: int
+    tmp_path: Path, workers: Template, undisturbed: dict[str, Json], chunk: int
 ) -> None:
     case = Case(tmp_path / "case", workers)
-    assert case.live(chunk=chunk)
-    assert not case.live()
-    case.check(undisturbed)
+    kill_once(case, undisturbed, chunk=chunk)
     # The call that was cut off was made once more, and no other.
     assert sorted(case.begun.values()) == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("at", ["in add", "after add", "in refund", "after refund", "suspended", "finish"])
 def test_killed_in_tools_questions_and_at_the_end(
-    tmp_path: Path, workers: PydanticTemplate, undisturbed: dict[str, Json], at: str
+    tmp_path: Path, workers: Template, undisturbed: dict[str, Json], at: str
 ) -> None:
     case = Case(tmp_path / "case", workers)
-    assert case.live(at=at)
-    assert not case.live()
-    case.check(undisturbed)
-    repeated = [name for name, times in case.begun.items() if times > 1]
-    assert repeated == {"add": ["tool:call_1"], "refund": ["tool:call_2"]}.get(at.split()[-1], [])
+    kill_once(case, undisturbed, at=at)
+    assert case.repeated == {"add": ["tool:call_1"], "refund": ["tool:call_2"]}.get(at.split()[-1], [])
 
 
-def test_killed_again_and_again(tmp_path: Path, workers: PydanticTemplate, undisturbed: dict[str, Json]) -> None:
+def test_killed_again_and_again(tmp_path: Path, workers: Template, undisturbed: dict[str, Json]) -> None:
     case = Case(tmp_path / "case", workers)
-    for how in ({"chunk": 3}, {"at": "in add"}, {"commit": 4}, {"at": "suspended"}, {"at": "in refund"}, {"chunk": 2}):
-        case.live(**how)
-    assert not case.live()
-    case.check(undisturbed)
+    kill_again_and_again(case, undisturbed, AGAIN_AND_AGAIN)

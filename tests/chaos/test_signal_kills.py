@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,34 +11,19 @@ import pytest
 
 from perdure.model.json import Json
 from tests.chaos.agent_worker import Life
-from tests.chaos.killing import ROOT, Template
+from tests.chaos.killing import Template, template
+from tests.support.agent_kills import MARKS, THOROUGH
 
-THOROUGH = bool(os.environ.get("CI"))
-pytestmark = [
-    pytest.mark.chaos,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed by signals"),
-]
-
-
-class SignalTemplate(Template):
-    """The process that forks the workers."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.chaos.signal_worker"]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def workers() -> Generator[SignalTemplate]:
-    made = SignalTemplate()
-    try:
+def workers() -> Generator[Template]:
+    with template("tests.chaos.signal_worker") as made:
         yield made
-    finally:
-        made.close()
 
 
-def lives(workers: SignalTemplate, folder: Path, *deaths: dict[str, Json]) -> tuple[int, dict[str, Json]]:
+def lives(workers: Template, folder: Path, *deaths: dict[str, Json]) -> tuple[int, dict[str, Json]]:
     """Lives that end as is said, and one that lives to the end; how many were killed, and what it found."""
     folder.mkdir()
     killed = 0
@@ -55,7 +37,7 @@ def lives(workers: SignalTemplate, folder: Path, *deaths: dict[str, Json]) -> tu
 
 
 @pytest.fixture(scope="module")
-def undisturbed(workers: SignalTemplate, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
+def undisturbed(workers: Template, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
     _, end = lives(workers, tmp_path_factory.mktemp("signals") / "undisturbed")
     assert [(role, text) for role, _, text in end["messages"]] == [
         ("user", "!tool report {}"),
@@ -69,9 +51,7 @@ def undisturbed(workers: SignalTemplate, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_at_each_commit(
-    tmp_path: Path, workers: SignalTemplate, undisturbed: dict[str, Json], when: str
-) -> None:
+def test_killed_at_each_commit(tmp_path: Path, workers: Template, undisturbed: dict[str, Json], when: str) -> None:
     commit, killed = 0, 1
     while killed:
         commit += 1 if THOROUGH else 3
@@ -82,13 +62,13 @@ def test_killed_at_each_commit(
 
 @pytest.mark.parametrize("how", [{"at": "after report"}, {"chunk": 6}, {"chunk": 8}])
 def test_killed_in_the_tool_and_while_the_model_answers(
-    tmp_path: Path, workers: SignalTemplate, undisturbed: dict[str, Json], how: dict[str, Json]
+    tmp_path: Path, workers: Template, undisturbed: dict[str, Json], how: dict[str, Json]
 ) -> None:
     killed, end = lives(workers, tmp_path / "case", how)
     assert (killed, end) == (1, undisturbed)
 
 
-def test_killed_again_and_again(tmp_path: Path, workers: SignalTemplate, undisturbed: dict[str, Json]) -> None:
+def test_killed_again_and_again(tmp_path: Path, workers: Template, undisturbed: dict[str, Json]) -> None:
     deaths: list[dict[str, Json]] = [{"chunk": 2}, {"at": "after report"}, {"commit": 3}, {"chunk": 2}, {"commit": 5}]
     killed, end = lives(workers, tmp_path / "case", *deaths)
     assert killed >= 3

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from perdure.cli import main
 from perdure.client import ApiError, Client
 from perdure.model.ids import step_hash
+from perdure.model.json import Json
 from tests.support.dev_server import DevServer
 
 APP = """
@@ -134,6 +135,19 @@ def test_pause_and_resume(server: DevServer) -> None:
     assert run(server, "pause", "nope").exit_code == run(server, "resume", "nope").exit_code == 1
 
 
+async def _rests(client: Client, run_id: str) -> None:
+    async with asyncio.timeout(30):
+        while not (await client.call("GET", f"/v2/runs/{run_id}/steps"))["data"]["steps"]:
+            await asyncio.sleep(0.05)
+
+
+async def _output(client: Client, run_id: str) -> Json:
+    async with asyncio.timeout(30):
+        while (found := await client.get_run(run_id)).status != "COMPLETED":
+            await asyncio.sleep(0.05)
+    return found.output
+
+
 def test_the_client(server: DevServer) -> None:
     async def operate() -> None:
         async with Client(server.url) as client:
@@ -144,5 +158,17 @@ def test_the_client(server: DevServer) -> None:
             with pytest.raises(ApiError, match="signal is required"):
                 await client.signal("")
             assert await client.pause("greet") == await client.resume("greet") == "shop-greet"
+            waiting = await client.invoke("bell")
+            await _rests(client, waiting)
+            assert await client.skip_step(waiting, "wait", {"rung": True}) == step_hash("wait")
+            assert await _output(client, waiting) == {"rung": True}
+            with pytest.raises(ApiError, match="has ended") as error:
+                await client.wake_step(waiting, "wait")
+            assert error.value.status == 409
+            waiting = await client.invoke("bell")
+            await _rests(client, waiting)
+            assert await client.wake_step(waiting, step_hash("wait")) == step_hash("wait")
+            with pytest.raises(ApiError, match="Run not found"):
+                await client.skip_step("01M811P18277Y0AMMWSQ8QVTTA", "wait")
 
     asyncio.run(operate())

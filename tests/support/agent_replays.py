@@ -109,6 +109,9 @@ class MemoJournal:
         await self.step(f"ask:{question.place}", put)
         return Decision(True, data={"n": 1} if question.kind == "suspension" else None)
 
+    async def open_questions(self) -> dict[str, Question]:
+        return {}
+
     async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:
         raise AssertionError("no workflow here")
 

@@ -26,6 +26,7 @@ ON_BOTH: Final = (
     "tests/unit/agents/test_storage",
     "tests/wire/test_agents_approvals.py",
     "tests/wire/test_agents_children.py",
+    "tests/wire/test_agents_durable.py",
     "tests/unit/apps/test_endpoint",
     "tests/unit/engine/",
     "tests/unit/runner/",
@@ -33,7 +34,10 @@ ON_BOTH: Final = (
     "tests/unit/store/test_retention.py",
     "tests/unit/test_embedding.py",
     "tests/wire/test_endpoint",
+    "tests/wire/test_environments.py",
     "tests/wire/test_replays.py",
+    "tests/wire/test_rest_v1.py",
+    "tests/wire/test_stored_agents.py",
     "tests/wire/test_stream_relay.py",
 )
 _ONLY: Final = os.environ.get("PERDURE_TEST_STORE")

@@ -46,6 +46,7 @@ class CrashingStore:
         self._commits_left: int | None = None
         self._when: When = "before"
         self.crashed = asyncio.Event()
+        self.submitted = 0
 
     def crash_at(self, commits: int, when: When) -> None:
         """Dies at the commit after this many others."""
@@ -66,6 +67,7 @@ class CrashingStore:
             self._worker.cancel()
 
     async def submit(self, begin: Callable[[], Decision[T]]) -> T:
+        self.submitted += 1
         future: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         self._queue.append(Change(begin, future))
         self._arrived.set()
@@ -88,6 +90,9 @@ class CrashingStore:
 
     async def join_bus(self, node: str, bus: str | None) -> bool:
         return False
+
+    async def identity(self) -> str:
+        return ""
 
     async def _work(self, pauses: PauseNames) -> None:
         while not self.crashed.is_set():

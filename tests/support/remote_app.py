@@ -134,6 +134,8 @@ async def register(
     perform: Callable[[str, dict[str, Json]], Awaitable[bytes]] = no_gateway,
 ) -> None:
     """Puts the functions in force."""
+    # A look at what the database says of apps would replace the code below by calls over the network.
+    node.runner.neighbours.on_apps = None
     known = list(configs or (config(),))
     await node.register_configs("app", known)
     node.runner.use(RemoteCode(each.id, "app", each.url or "", app, perform) for each in known)

@@ -151,6 +151,45 @@ async def test_several_questions_of_one_sub_agent_are_told_apart(kind: str, tmp_
         assert [item["payload"]["result"] for item in inner if item["type"] == "tool-result"] == ["sent to Ada"]
 
 
+async def test_what_a_sub_agent_asks_stands_in_the_thread_above_while_it_is_open(kind: str, tmp_path: Path) -> None:
+    def made(app: App) -> Agent:
+        boss = office(ToolCall("send", {"to": "Ada"}, "h1"), ToolCall("paint", {"what": "it"}, "h2"))
+        boss.memory = Memory()
+        return boss
+
+    async with agent_world(kind, tmp_path, made) as world:
+
+        async def noted() -> dict[str, list[str]]:
+            page = await world.agent.engine.storage.messages("t")
+            kinds = ("pendingToolApprovals", "suspendedTools")
+            return {key: list(page.items[-1].metadata[key]) for key in kinds if key in page.items[-1].metadata}
+
+        await read(await world.agent.stream("go", run_id="r-1", memory={"thread": "t", "resource": "u"}))
+        assert await noted() == {"pendingToolApprovals": ["c1>h1"], "suspendedTools": ["c1>h2"]}
+        await read(await world.agent.approve_tool_call("r-1", "c1>h1"))
+        # Now that it is the only one about its call, it goes by the call's id, as `list_suspended_runs` has it.
+        assert await noted() == {"suspendedTools": ["c1"]}
+        await read(await world.agent.resume("r-1", {"colour": "red"}, tool_call_id="c1"))
+        assert await noted() == {}
+
+
+async def test_a_question_that_is_answered_leaves_the_others_in_the_thread(kind: str, tmp_path: Path) -> None:
+    calls: list[Json] = [ToolCall("send", {"to": "Ada"}, "c1"), ToolCall("send", {"to": "Bob"}, "c2")]
+    asking = agent("desk", calls, "done", tools=[send], memory=Memory())
+    async with agent_world(kind, tmp_path, asking) as world:
+
+        async def noted() -> list[str]:
+            page = await world.agent.engine.storage.messages("t")
+            return sorted(page.items[-1].metadata.get("pendingToolApprovals", {}))
+
+        await read(await world.agent.stream("go", run_id="r-1", memory={"thread": "t", "resource": "u"}))
+        assert await noted() == ["c1", "c2"]
+        await read(await world.agent.approve_tool_call("r-1", "c1"))
+        assert await noted() == ["c2"]
+        await read(await world.agent.approve_tool_call("r-1", "c2"))
+        assert await noted() == []
+
+
 async def test_a_segment_ends_when_the_sub_agent_does_nothing_but_wait(kind: str, tmp_path: Path) -> None:
     calls = [ToolCall("send", {"to": "Ada"}, "h1"), ToolCall("rest", {}, "h2"), ToolCall("send", {"to": "Bob"}, "h3")]
     async with agent_world(kind, tmp_path, office(*calls)) as world:

@@ -10,6 +10,7 @@ import pytest
 
 from perdure import App, Context, NonRetriableError
 from perdure.agents.agent import Agent
+from perdure.agents.chunks import Chunk
 from perdure.agents.durable import AgentRuns, create_durable_agent
 from perdure.agents.durable.log import ROLLBACK
 from perdure.agents.durable.reading import new_ids
@@ -173,6 +174,26 @@ async def test_what_an_aborted_run_had_said_is_kept(desk: tuple[Desk, AgentWorld
     assert (asked.text, answer.role, answer.id) == ("!slow 200 20", "assistant", f"{run.run_id}-m0")
     # The last words may have been told before they were in the log.
     assert answer.text.startswith(heard.split()[0])
+
+
+async def test_a_run_that_is_cancelled_behind_the_agents_back_ends_for_its_readers_and_is_kept(
+    desk: tuple[Desk, AgentWorld],
+) -> None:
+    made, world = desk
+    made.agent.memory = Memory(storage=world.agent.engine.storage)
+    run = await world.agent.stream("!slow 200 20", memory={"thread": "t", "resource": "u"})
+    engine_run = (await world.agent.get_run(run.run_id)).engine_run_id
+    assert engine_run is not None
+    said: list[Chunk] = []
+    async for item in run.full_stream:
+        said.append(item)
+        if item.type == "text-delta" and len(text_of(said).split()) == 5:
+            await world.node.cancel(engine_run)
+    assert kinds(said)[-2:] == ["abort", "finish"]
+    assert await world.status(run) == "aborted"
+    asked, answer = (await world.agent.engine.storage.messages("t")).items
+    assert (asked.text, answer.id) == ("!slow 200 20", f"{run.run_id}-m0")
+    assert answer.text.startswith(text_of(said).split()[0])
 
 
 async def test_one_message_takes_in_all_steps_until_somebody_has_his_say(desk: tuple[Desk, AgentWorld]) -> None:

@@ -336,9 +336,9 @@ import asyncio, sys, httpx2, perdure
 async def main():
     async with perdure.embedded(perdure.App("a"), db=":memory:") as node:
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(node.asgi()), base_url="http://x") as http:
-            status = (await http.get("/api/agents")).status_code
-            print(status, any(name.startswith("perdure.agents") for name in sys.modules))
+            print((await http.get("/api/agents")).text, (await http.get("/api/agents/a")).status_code)
+            print(any(name.startswith("perdure.agents") for name in sys.modules))
 asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["404", "False"]
+    assert done.stdout.split() == ["{}", "404", "False"]

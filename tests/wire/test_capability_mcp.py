@@ -97,6 +97,7 @@ async def test_schemas_and_hints_follow_the_document() -> None:
     [
         (Reply(404, {"content-type": "application/json"}, b'{"error":"gone"}'), 'HTTP 404: {"error":"gone"}'),
         (Reply(500, {}, b"oops"), "HTTP 500: oops"),
+        (Reply(302, {"location": "/login"}, b""), "HTTP 302: it leads to /login, and redirects are not followed"),
         ({"error": "Unable to load", "data": None, "status": 500}, "HTTP 500: "),
         (UpstreamError("unreachable", "cannot reach http://x"), "upstream_unreachable: events: cannot reach"),
         (Reply(200, {"content-type": "text/html"}, b"<h1>"), "unreadable_answer: getrun: the upstream answered 200"),

@@ -150,9 +150,29 @@ async def test_an_upstream_of_http_that_is_down_slow_or_endless() -> None:
         finally:
             await upstream.close()
     upstream = HttpUpstream(timeout=2)
-    with pytest.raises(UpstreamError, match="cannot reach"):
-        await upstream.send(Request(method="GET", url=url), 100)
+    # What stands in an address may be secret: told is where it leads to.
+    for address in (f"{url}/bot-sesame/x", f"http://me:sesame@{url.partition('//')[2]}/", "http://me:sesame@[/"):
+        with pytest.raises(UpstreamError, match="cannot reach") as caught:
+            await upstream.send(Request(method="GET", url=address, headers={"authorization": "Bearer sesame"}), 100)
+        assert "sesame" not in str(caught.value)
     await upstream.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/runs/%ff", "/v1/events?name=%ff"])
+async def test_what_is_no_text_is_not_sent(path: str) -> None:
+    upstream = FakeUpstream(lambda request: {})
+    async with client(RestDoor(faces(running("events-api.yaml", upstream, EVENTS_TOKEN="a"), "rest"))) as http:
+        response = await http.get(path)
+    assert (response.status_code, response.json()["code"], upstream.requests) == (400, "invalid_parameter", [])
+
+
+async def test_a_step_that_leads_elsewhere_has_failed() -> None:
+    def answer(request: Json) -> Json:
+        return Reply(302, {"location": "/login"}, b"") if "crew" in request.url else fleet_answers(request)
+
+    async with client(RestDoor(faces(running("fleet.yaml", FakeUpstream(answer)), "rest"))) as http:
+        response = await http.get("/ships/7/crew", headers={"authorization": "Bearer knock"})
+    assert (response.status_code, response.json()["code"]) == (502, "step_failed")
 
 
 def fleet_answers(request: Json) -> Json:

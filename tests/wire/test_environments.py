@@ -268,6 +268,16 @@ async def test_there_are_no_more_than_there_may_be() -> None:
         assert full.status_code == 409
 
 
+async def test_pages_of_elsewhere_make_no_environments(dev: Branches) -> None:
+    for origin, status in (("https://evil.example", 404), ("null", 404), ("http://localhost:3000", 200)):
+        headers = {"origin": origin, "x-inngest-env": "of-a-page"}
+        sent = await dev.http.post("/e/key", json={"name": "t/x"}, headers=headers)
+        assert sent.status_code == status, origin
+    # What is there they may send to, as to the main one.
+    headers = {"origin": "https://shop.example", "x-inngest-env": "of-a-page"}
+    assert (await dev.http.post("/e/key", json={"name": "t/x"}, headers=headers)).status_code == 200
+
+
 async def test_where_nothing_begins_an_environment_is_not_made(dev: Branches) -> None:
     for method, path in (("GET", "/v1/runs"), ("POST", "/v1/signals"), ("DELETE", "/v0/runs/x"), ("POST", "/v0/gql")):
         refused = await dev.ask(method, path, "nowhere")
@@ -335,6 +345,7 @@ async def _lives_through_a_restart(db: str | Path) -> None:
         assert await second.names("") == []
 
 
+@pytest.mark.only_sqlite("it looks for the files")
 async def test_environments_live_through_a_restart(tmp_path: Path) -> None:
     await _lives_through_a_restart(tmp_path / "shop.db")
     assert len(list((tmp_path / "shop.db.envs").glob("a-*.db"))) == 1

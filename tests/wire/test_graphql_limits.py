@@ -9,8 +9,8 @@ from graphql import GraphQLEnumType, get_introspection_query
 from perdure.model.errors import StoreError
 from perdure.model.json import Json
 from perdure.model.keys import EventKey, Keys, SigningKey
-from perdure.server import Guard, make_app, trace
-from perdure.server.graphql import reader, search
+from perdure.server import Guard, make_app, search, trace
+from perdure.server.graphql import reader
 from perdure.server.graphql.execution import schema
 from tests.support.graphql import EVENTS, EVER, RUNS, UNKNOWN, ask, complaint, whole
 from tests.support.wire import Wire

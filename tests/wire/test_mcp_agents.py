@@ -19,6 +19,7 @@ from perdure.testing import ScriptedModel
 from tests.support.agents_http import AgentsServer, serving_agents
 from tests.support.hosting import asgi_server
 from tests.support.mcp import Rpc
+from tests.support.stored_agents import serving_stored
 from tests.support.wire import wire_app
 
 PATIENCE = 30.0
@@ -48,6 +49,19 @@ async def test_every_agent_is_a_tool(desk: AgentsServer, rpc: Rpc) -> None:
     assert {each["id"] for each in listed} == set(desk.node.agents)
     reading = await Rpc(desk.http, "/mcp?toolsets=agents&readonly=1").result("tools/list")
     assert [each["name"] for each in reading["tools"]] == ["list_agents", "list_suspended_runs"]
+
+
+async def test_a_stored_agent_is_asked_by_its_id() -> None:
+    async with serving_stored(":memory:") as server:
+        await server.create()
+        rpc = Rpc(server.http, "/mcp?toolsets=agents")
+        assert "my-stored" in {each["id"] for each in (await rpc.call("list_agents"))["structuredContent"]["agents"]}
+        found = await rpc.call("ask_agent", agentId="my-stored", message="hello")
+        assert found["structuredContent"]["text"] == "Echo: hello"
+        # One without a tool to approve, and one that is not there.
+        assert (await rpc.call("list_suspended_runs"))["structuredContent"]["total"] == 0
+        missing = await rpc.call("ask_agent", agentId="nobody", message="hello")
+        assert missing["isError"] and "nobody" in missing["content"][0]["text"]
 
 
 @pytest.mark.parametrize("agent", ["plain-agent", "durable-agent"])

@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from perdure import App, Context, embedded, step
 from perdure.model.keys import EventKey, Keys, SigningKey
 from perdure.server import make_app
 from perdure.server.auth import Guard
@@ -192,3 +193,56 @@ async def test_the_streams_have_routes_below_both_mounts(wire: Wire) -> None:
         "/api/v2/changes",
         "/api/v2/runs/{run_id}/stream",
     ]
+
+
+async def test_a_step_in_its_first_attempt_is_shown_while_it_executes() -> None:
+    app, begun, go_on = App("shop"), asyncio.Event(), asyncio.Event()
+
+    async def bake() -> str:
+        begun.set()
+        await go_on.wait()
+        return "bread"
+
+    @app.function("baker", trigger="t/bake")
+    async def baker(ctx: Context) -> str:
+        await step.run("knead", lambda: 1)
+        return await step.run("bake", bake)
+
+    async with embedded(app, db=":memory:") as node:
+        transport = httpx2.ASGITransport(make_app(node))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://perdure") as http:
+            (event_id,) = await node.send([{"name": "t/bake", "data": {}}])
+            async with asyncio.timeout(30):
+                await begun.wait()
+            (run,) = await node.runs_of(event_id)
+            path = f"/v2/runs/{run.run_id}/steps"
+            knead, baking = (await http.get(path)).json()["data"]["steps"]
+            assert (knead["status"], baking["name"], baking["status"]) == ("COMPLETED", "bake", "RUNNING")
+            assert "startedAt" in baking and "endedAt" not in baking
+            one = (await http.get(f"{path}/{baking['id']}")).json()["data"]
+            assert (one["status"], one["attempts"], one["options"]) == ("RUNNING", [], {})
+            assert (await http.post(f"{path}/{baking['id']}/skip", json={})).status_code == 404
+            go_on.set()
+            async with asyncio.timeout(30):
+                assert await run.result() == "bread"
+            _, baked = (await http.get(path)).json()["data"]["steps"]
+            assert (baked["status"], baked["attempt"]) == ("COMPLETED", 0)
+            assert node.executing(run.run_id) == ()
+
+
+async def test_what_is_counted_over_all_runs_is_counted_a_tenth_of_the_time(wire: Wire) -> None:
+    counted: list[int] = []
+    health = wire.node.health
+
+    async def slow() -> object:
+        counted.append(wire.clock.now())
+        await wire.clock.advance("1s")
+        return await health()
+
+    wire.node.health = slow  # type: ignore[method-assign, assignment]
+    for _ in range(3):
+        await asyncio.gather(*(wire.http.get("/v2/system") for _ in range(5)))
+    assert len(counted) == 1
+    await wire.clock.advance("11s")
+    assert (await wire.http.get("/v2/system")).status_code == 200
+    assert len(counted) == 2

@@ -205,6 +205,7 @@ async def test_the_functions(wire: Wire) -> None:
     assert await get(wire, "/v1/apps/nope/functions") == []
 
 
+@pytest.mark.only_sqlite("its nodes go by the clock of the test")
 async def test_health_and_doctor(wire: Wire) -> None:
     for path in ("/health", "/health/"):
         assert await get(wire, path) == {"status": 200, "message": "OK"}
@@ -221,6 +222,7 @@ async def test_health_and_doctor(wire: Wire) -> None:
     }
 
 
+@pytest.mark.only_sqlite("its nodes go by the clock of the test")
 async def test_metrics(wire: Wire) -> None:
     await wire.start("t/wait")
     await wire.send([{"name": "x"}, {}])

@@ -146,6 +146,9 @@ class BareJournal:
             self.questions.pop(place, None)
             self.lanes.goes_on(question)
 
+    async def open_questions(self) -> dict[str, Question]:
+        return {place: question for place, (question, waiting) in self.questions.items() if not waiting.done()}
+
     def decide(self, question: Question, decision: Decision) -> None:
         """Answers a question. Raises `ConflictError` where it is answered."""
         found = self.questions.get(question.place)

@@ -190,24 +190,25 @@ class ToolTurn:
             site.asked,
             edit_args=site.tool is not None and site.tool.edit_args,
         )
+
         site.asked += 1
-        asked = self._run.state.asked
 
         async def announce() -> Chunk:
-            asked[call.tool_call_id] = question
             await self._keep()
             return announcement(self._run.run_id, question)
 
-        try:
-            return await self._run.journal.ask(question, announce)
-        finally:
-            asked.pop(call.tool_call_id, None)
+        return await self._run.journal.ask(question, announce)
 
     async def _keep(self) -> None:
         """Keeps the conversation with the questions that are open now. Inside a step."""
         memory = self._run.services.memory
-        if memory is not None and self._keeps:
-            await memory.save(self._run.state.kept(self._turn.number))
+        noted: dict[str, Question] | None = None
+        if memory is None or not self._keeps:
+            return
+        # Calls beside this one ask, and are answered, meanwhile: maybe by another process.
+        while (asked := await self._run.journal.open_questions()) != noted:
+            await memory.save(self._run.state.kept(self._turn.number, asked=asked))
+            noted = asked
 
     async def _delegate(self, site: CallSite, key: str) -> Outcome:
         """Hands a call over to a sub-agent: a child run with its own input."""
@@ -219,13 +220,15 @@ class ToolTurn:
         child = f"{run.run_id}.{call.tool_call_id}"
         request = _child_input(run, key, child, args, self._above())
         delegation = Delegation(
-            f"sub:{call.tool_call_id}", call.tool_call_id, call.tool_name, key, args, child, request.to_json()
-        )
+            f"sub:{call.tool_call_id}", call.tool_call_id, call.tool_name, key, args, child, request.to_json(),
+            self._keep,
+        )  # fmt: skip
         try:
             found: dict[str, Json] = await run.journal.delegate(delegation)
         except StepError as error:
             failure = {"error": said.told_error(error)}
             return await self._told(site, lambda: failure)
+        site.asked += bool(found.get("answered"))
         return await self._told(site, partial(_of_child, found, request))
 
     def _above(self) -> list[Json]:

@@ -23,6 +23,7 @@ from perdure.agents.messages import (
     MessageError,
     Part,
     ReasoningPart,
+    StepStartPart,
     TextPart,
     ToolInvocation,
     ToolPart,
@@ -91,11 +92,16 @@ def read_messages(given: MessagesLike, *, new_id: Callable[[int], str], now: int
     for place, item in enumerate(items):
         where = f"messages[{place}]"
         message = _read(item, where, partial(new_id, place), now)
-        if message.role == "tool":
+        if message.role in ("tool", "assistant"):
             rest = _merge_results(message, messages)
-            if not rest:
+            if len(rest) < len(message.parts) and all(isinstance(part, StepStartPart) for part in rest):
                 continue
-            message = Message(message.id, "assistant", rest, message.created_at)
+            if message.role == "tool":
+                if not rest:
+                    continue
+                message = Message(message.id, "assistant", rest, message.created_at)
+            elif len(rest) < len(message.parts):
+                message = msgspec.structs.replace(message, parts=rest)
         messages.append(message)
     return messages
 
@@ -229,7 +235,10 @@ def _name(piece: dict[str, Json], field: str, where: str) -> str:
 
 
 def _merge_results(message: Message, before: list[Message]) -> list[Part]:
-    """Gives the calls among `before` the results of a tool message; what belongs to none of them is left over."""
+    """Gives the calls among `before` the results in a message; what belongs to none of them is left over.
+
+    Callers tell a call again with what has come of it, or of the next one; models take each call once only.
+    """
     calls = {
         part.tool_invocation.tool_call_id: part
         for earlier in before
@@ -243,6 +252,8 @@ def _merge_results(message: Message, before: list[Message]) -> list[Part]:
             rest.append(part)
             continue
         found = part.tool_invocation
+        if found.state == "call":
+            continue
         call.tool_invocation = msgspec.structs.replace(
             call.tool_invocation, state=found.state, result=found.result, error_text=found.error_text
         )

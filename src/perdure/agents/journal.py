@@ -110,6 +110,7 @@ class Delegation(msgspec.Struct):
     """A task for a sub-agent: the tool call that hands it over, and the input of the run that carries it out.
 
     `id` is the step's, `key` names the sub-agent in its parent, `data` is the child's `RunInput` as JSON.
+    `keep` keeps the conversation of the run above with the questions that are open, inside a step.
     """
 
     id: str
@@ -119,6 +120,7 @@ class Delegation(msgspec.Struct):
     args: Json
     run_id: str
     data: dict[str, Json]
+    keep: Callable[[], Awaitable[None]]
 
 
 class ChildRuns(Protocol):
@@ -170,6 +172,10 @@ class Journal(Protocol):
 
         `announce` makes the chunk that tells of it, said only after the question is stored and the run waits for it.
         """
+        ...
+
+    async def open_questions(self) -> dict[str, Question]:
+        """What the run waits for, by place. Inside a step."""
         ...
 
     async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from perdure.agents.background.told import times
-from perdure.agents.journal import Question
+from perdure.agents.journal import Question, shown_ids
 from perdure.agents.messages import Approval, DataPart, Message, Part, StepStartPart, TextPart, ToolInvocation, ToolPart
 from perdure.agents.models.call import Answer
 from perdure.agents.said import APPROVAL_SCHEMA
@@ -68,9 +68,11 @@ def spoken(messages: list[Message]) -> list[Json]:
 
 
 def asked_metadata(run_id: str, questions: Mapping[str, Question]) -> dict[str, Json]:
-    """The open questions of a run, as its last message has them: whoever loads the thread can show and answer them."""
+    """The open questions of a run, by place, as its last message has them: who loads the thread can answer them."""
     noted: dict[str, Json] = {}
-    for shown_id, question in questions.items():
+    ids = shown_ids(questions)
+    for place, question in questions.items():
+        shown_id = ids[place]
         told: dict[str, Json] = {
             "toolCallId": shown_id,
             "toolName": question.tool_name,

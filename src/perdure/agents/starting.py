@@ -6,16 +6,21 @@ in `Closures`, and belongs to runs of this process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from perdure.agents.declared import DeclaredAgent
 from perdure.agents.inputs import InputError, MessagesLike, message_to_json, read_messages
+from perdure.agents.messages import Message
 from perdure.agents.options import Callbacks, Closures, OptionError, RunKeywords, RunOptions
 from perdure.agents.splitting import split_options
 from perdure.agents.state import RunInput
+from perdure.agents.storage.texts import check_id, check_text
 from perdure.model.json import Json
+
+USERS_RESOURCE: Final = "mastra__resourceId"
+"""Where in a request context a server says to which resource the user belongs who asks."""
 
 
 @dataclass
@@ -39,7 +44,8 @@ def prepare_start(
 ) -> Start:
     """A run of `agent` with these messages and options; `new_id` is its id where the caller gives none.
 
-    Raises `OptionError`, `InputError` and `ShapeError` (of the request context), each naming the field.
+    Raises `OptionError`, `InputError` and `ShapeError` (of the request context), each naming the field, and
+    `InvalidOptionError` for ids that cannot be kept.
     """
     merged = cast(RunKeywords, {**agent.default_options, **_given(keywords)})
     split = split_options(merged, policies=agent.policies, toolsets=agent.toolsets, durable=durable, strict=strict)
@@ -51,6 +57,7 @@ def prepare_start(
     run_id = split.run_id or new_id
     thread_id, resource_id = _conversation(agent, split.data)
     given = read_messages(messages, new_id=lambda place: f"{run_id}-u{place}", now=now)
+    check_names(run_id, given, split.data.memory)
     if not given and thread_id is None:
         raise OptionError("messages: there is nothing to answer: give at least one, or a thread")
     for message in given:
@@ -78,11 +85,31 @@ def _given(keywords: RunKeywords) -> Mapping[str, Json]:
     return {name: value for name, value in keywords.items() if value is not None}
 
 
+def check_names(run_id: str, messages: Sequence[Message], memory: Mapping[str, Json] | None) -> None:
+    """Refuses what no store can keep: a run that has begun could only fail of it, again and again.
+
+    Raises `InvalidOptionError`.
+    """
+    thread: Json = (memory or {}).get("thread")
+    named = thread if isinstance(thread, dict) else {"id": thread}
+    ids = [("run_id", run_id), ("memory.thread", named.get("id")), ("memory.resource", (memory or {}).get("resource"))]
+    ids += [(f"messages[{index}].id", message.id) for index, message in enumerate(messages)]
+    for name, id in ids:
+        check_id(name, id if isinstance(id, str) else None)
+    check_text("memory.thread.title", named["title"] if isinstance(named.get("title"), str) else None)
+
+
+def users_resource(options: RunOptions) -> str | None:
+    """The resource of the user who asks: a run without a thread belongs to it, too."""
+    found = options.request_context.get(USERS_RESOURCE)
+    return found if isinstance(found, str) and found else None
+
+
 def _conversation(agent: DeclaredAgent, options: RunOptions) -> tuple[str | None, str | None]:
     """The thread and the resource that a run belongs to, as its options name them."""
     asked = options.memory
     if asked is None:
-        return None, None
+        return None, users_resource(options)
     if agent.memory is not None:
         scope = agent.memory.scope(asked)
         return scope.thread_id, scope.resource_id

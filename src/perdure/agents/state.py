@@ -8,7 +8,7 @@ step's number, so that saving them twice is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -170,8 +170,6 @@ class RunState:
         """The same of the attempt at a turn that goes on."""
         self.arriving = False
         """Whether something has come in before that attempt."""
-        self.asked: dict[str, Question] = {}
-        """The questions that are open, by the ids under which they are told."""
 
     @property
     def last(self) -> Turn | None:
@@ -232,15 +230,17 @@ class RunState:
             messages += _came_in(turn.late, lasting)
         return messages
 
-    def kept(self, since: int, turn: Turn | None = None) -> list[Message]:
+    def kept(
+        self, since: int, turn: Turn | None = None, *, asked: Mapping[str, Question] | None = None
+    ) -> list[Message]:
         """What belongs into the memory, from the message of step `since` on; `turn` is one that goes on.
 
-        The last message has the questions that are open.
+        The last message has the questions that are open: `asked`, by their places.
         """
         turns = [*self.turns, turn] if turn is not None else self.turns
         messages = self.told(turns[self.begins(since) :], lasting=True)
-        if self.asked and messages and messages[-1].role == "assistant":
-            noted = {**messages[-1].metadata, **asked_metadata(self.request.run_id, self.asked)}
+        if asked and messages and messages[-1].role == "assistant":
+            noted = {**messages[-1].metadata, **asked_metadata(self.request.run_id, asked)}
             messages[-1] = msgspec.structs.replace(messages[-1], metadata=noted)
         return messages
 

@@ -7,6 +7,8 @@ Invariants: a partial object is told only when it changed; the final one has bee
 
 from __future__ import annotations
 
+import re
+
 from perdure.agents.models import OutputSpec
 from perdure.agents.options import StructuredOutput
 from perdure.agents.schemas import Shape, ShapeError
@@ -119,6 +121,16 @@ def read_object(text: str, wanted: StructuredOutput) -> Json:
     try:
         Shape(wanted.schema).read(found)
     except ShapeError as error:
-        listed = "; ".join(map(str, error.faults))
+        listed = "\n".join(f"- {fault.path}: {_said(fault.message)}" for fault in error.faults)
         raise StructuredOutputError(f"Structured output validation failed: {listed}") from error
     return found
+
+
+def _said(fault: str) -> str:
+    """A fault in the words that clients of structured output know.
+
+    >>> _said("'age' is a required property"), _said("5 is not of type 'string'")
+    ("must have required property 'age'", 'must be string')
+    """
+    told = re.sub(r"^('[^']+') is a required property$", r"must have required property \1", fault)
+    return re.sub(r"^.* is not of type '(\w+)'$", r"must be \1", told, flags=re.DOTALL)

@@ -14,7 +14,7 @@ import msgspec
 
 from perdure.agents.chunks import Chunk, forwarded
 from perdure.agents.declared import DeclaredAgent
-from perdure.agents.journal import ChildRuns, Decision, Delegation, Journal, Question, StepScope, children_of
+from perdure.agents.journal import INSIDE, ChildRuns, Decision, Delegation, Journal, Question, StepScope, children_of
 from perdure.agents.loop import run_loop
 from perdure.agents.ports import Services
 from perdure.agents.recollection import recollection_of
@@ -68,6 +68,7 @@ class NestedJournal(WithinJournal):
         async def announce_both() -> Chunk:
             inner = await announce()
             self.push(inner)
+            await self._delegation.keep()
             payload = {**inner.payload, "toolCallId": outer.tool_call_id if alone else outer.place}
             return Chunk({**inner, "runId": self.outer.run_id, "payload": payload})
 
@@ -75,6 +76,11 @@ class NestedJournal(WithinJournal):
             return await self.outer.ask(outer, announce_both)
         finally:
             self._open -= 1
+
+    async def open_questions(self) -> dict[str, Question]:
+        above = f"{self._delegation.tool_call_id}{INSIDE}"
+        found = await self.outer.open_questions()
+        return {place[len(above) :]: question for place, question in found.items() if place.startswith(above)}
 
     async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:
         return await self.outer.invoke(self._inner(id), function, data)

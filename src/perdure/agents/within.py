@@ -55,6 +55,9 @@ class WithinJournal:
     async def ask(self, question: Question, announce: Callable[[], Awaitable[Chunk]]) -> Decision | None:
         return await self.outer.ask(question, announce)
 
+    async def open_questions(self) -> dict[str, Question]:
+        return await self.outer.open_questions()
+
     async def invoke(self, id: str, function: Function[Json], data: dict[str, Json]) -> Json:
         return await self.outer.invoke(id, function, data)
 

@@ -67,8 +67,10 @@ class RedisBus:
 
         try:
             return Redis.from_url(self._url, socket_connect_timeout=_SILENCE, socket_timeout=_SILENCE)
-        except ValueError as error:
-            raise ValueError(f"must be a URL of Redis or Valkey, got {self.shown!r}: {error}") from error
+        except ValueError:
+            # What it says may quote a part of the password.
+            told = "a password has / ? # and @ percent-encoded, and a port is a number"
+            raise ValueError(f"must be a URL of Redis or Valkey, got {self.shown!r}: {told}") from None
 
     @property
     def up(self) -> bool:
@@ -135,14 +137,21 @@ class RedisBus:
                 ignore_subscribe_messages=True, timeout=_BEAT
             )
             if message is not None:
-                sender, _, text = message["data"].decode().partition(" ")
+                # Whoever reaches the server may publish: what is no text is no news, and ends nothing.
+                sender, _, text = message["data"].decode(errors="replace").partition(" ")
                 if sender != self._name:
                     if text:
-                        self._heard(text)
+                        self._take(text)
                 elif not text:
                     self._echoed = loop.time()
             if loop.time() - self._echoed > _SILENCE:
                 raise TimeoutError("nothing comes through")
+
+    def _take(self, text: str) -> None:
+        try:
+            self._heard(text)
+        except Exception:
+            _log.exception("news on the bus %s could not be taken in", self.shown)
 
     async def _beat(self) -> None:
         key = f"{self._channel}:identity"
@@ -154,12 +163,13 @@ class RedisBus:
             before = self._echoed
             pipeline.publish(self._channel, f"{self._name} ")
             _, found, _ = await pipeline.execute()
-            if self.identity not in (None, found.decode()):
+            identity = found.decode(errors="replace")
+            if self.identity not in (None, identity):
                 raise ConnectionError("another server answers")
             while self.identity is None and self._echoed == before:
                 await asyncio.sleep(0.005)
             if self.identity is None:
-                self.identity = found.decode()
+                self.identity = identity
                 _log.info("the bus %s is up", self.shown)
                 self._changed()
             await asyncio.sleep(_BEAT)
@@ -187,6 +197,9 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    _, at, hosts = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"***{at}{hosts}" if at else hosts, query=""))
+    """A URL without its password, even where that is not encoded, and ends for parsers what it is in."""
+    scheme, apart, rest = url.partition("://")
+    if not apart:
+        scheme, rest = "", url
+    _, at, hosts = rest.rpartition("@")
+    return f"{scheme}{apart}{'***@' if at else ''}{hosts.partition('?')[0]}"

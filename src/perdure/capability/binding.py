@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import unquote, urlsplit
 
 from perdure.capability.findings import Findings
+from perdure.capability.locations import file_of
 from perdure.capability.model import Bind, Capability
 from perdure.capability.source import DocumentError, parse
 from perdure.capability.templates import TemplateError, names
 from perdure.model.json import Json
 
-_VARIABLE = re.compile(r"(?:[a-z][\w-]*\.)?[A-Z][A-Z0-9_]+\Z")
+_VARIABLE = re.compile(r"(?:[A-Za-z][\w-]*\.)?[A-Z][A-Z0-9_]+\Z")
 
 
 class Variables:
@@ -76,16 +76,14 @@ def resolve(
     """The variables of a capability; if they are `needed`, missing ones are found as errors. `given` are set by hand
     and come first."""
     used = _used(findings.source.data) | _used(findings.source.imported)
-    used |= {
-        name for each in capability.consumers if each.authentication for name in _texts(each.authentication.settings)
-    }
+    used |= {name for settings in _credentials(capability) for name in _texts(settings)}
     variables = Variables()
     seen: set[str] = set()
     for bind in capability.binds:
         if bind.namespace in seen:
             findings.error(bind.at, "duplicate-name", f"there is another bind {bind.namespace} before it")
         seen.add(bind.namespace)
-        provider = _provider(bind, findings, environment, load) if needed or not bind.location else {}
+        provider = _provider(bind, findings, environment, load if needed else None)
         for name, key in bind.keys.items():
             qualified = f"{bind.namespace}.{name}"
             is_used = bool({name, qualified, f"$env.{name}"} & used)
@@ -97,7 +95,7 @@ def resolve(
                 told = f"nothing uses {name}; it is the default of a parameter of that name"
                 findings.warning((*bind.at, "keys", name), "unused-bind", told)
             variables.declare(bind, name, value or None)
-    for name in sorted(_undeclared(findings, variables)):
+    for name in sorted(_undeclared(capability, findings, variables)):
         # Its author means a variable of the environment, and forgot to say so.
         key = name.rpartition(".")[2]
         value = given.get(name) or given.get(key) or environment.get(key)
@@ -109,10 +107,18 @@ def resolve(
     return variables
 
 
-def _undeclared(findings: Findings, variables: Variables) -> set[str]:
-    """Names in templates that are written like variables, and that no bind declares."""
-    found = {name.removeprefix("$env.") for name in _template_names([findings.source.data, findings.source.imported])}
-    return {name for name in found if _VARIABLE.match(name) and name not in variables.declared}
+def _undeclared(capability: Capability, findings: Findings, variables: Variables) -> set[str]:
+    """Names in templates that are written like variables, or can be nothing else, and that no bind declares."""
+    everywhere = _template_names([findings.source.data, findings.source.imported])
+    found = {name for name in everywhere if _VARIABLE.match(name.removeprefix("$env."))}
+    found |= {name for settings in _credentials(capability) for name in _template_names(settings)}
+    return {name.removeprefix("$env.") for name in found} - variables.declared
+
+
+def _credentials(capability: Capability) -> list[Json]:
+    found = [each.authentication for each in capability.consumers]
+    found += [each.authentication for each in capability.exposures]
+    return [each.settings for each in found if each is not None]
 
 
 def _template_names(data: Json) -> Iterator[str]:
@@ -137,18 +143,21 @@ def _missing(bind: Bind, name: str, key: str) -> str:
 
 
 def _provider(
-    bind: Bind, findings: Findings, environment: Mapping[str, str], load: Callable[[str], str]
+    bind: Bind, findings: Findings, environment: Mapping[str, str], load: Callable[[str], str] | None
 ) -> Mapping[str, str]:
+    """What a bind takes its values from; without `load` files are not read."""
     if not bind.location:
         return environment
-    parts = urlsplit(bind.location)
-    if parts.scheme not in ("file", ""):
-        told = f"perdure reads binds from the environment and from files, not from {parts.scheme}://"
+    try:
+        path = file_of(bind.location)
+    except ValueError:
+        told = f"perdure reads binds from the environment and from files, not from {bind.location}"
         findings.error((*bind.at, "location"), "unknown-location", told)
         return {}
-    path = unquote(parts.path)
+    if load is None:
+        return {}
     try:
-        data = parse(load(path[1:] if path.startswith("/./") else path), bind.location).data
+        data = parse(load(path), bind.location).data
     except OSError as error:
         findings.error(
             (*bind.at, "location"), "missing-file", f"cannot read {bind.location}: {error.strerror or error}"

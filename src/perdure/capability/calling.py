@@ -28,8 +28,8 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether the upstream did what it was asked for."""
-        return self.reply.status < 400
+        """Whether the upstream did what it was asked for. One that leads elsewhere did not: it is not followed."""
+        return self.reply.status < 300
 
     @property
     def binary(self) -> bool:
@@ -67,6 +67,9 @@ class Result:
 
     def told(self) -> str:
         """A failure in one line."""
+        if self.reply.status < 400:
+            place = self.reply.headers.get("location", "elsewhere")
+            return f"HTTP {self.reply.status}: it leads to {place[:_SHOWN]}, and redirects are not followed"
         body = " ".join(self.reply.body.decode("utf-8", "replace").split())
         return f"HTTP {self.reply.status}: {body[:_SHOWN]}" if body else f"HTTP {self.reply.status}"
 

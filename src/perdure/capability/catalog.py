@@ -10,11 +10,12 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from perdure.capability.locations import file_of
 from perdure.capability.model import Skill
 from perdure.capability.requests import CallError
 from perdure.capability.rest import Face
@@ -96,8 +97,7 @@ def contents(face: Face, skill: Skill) -> dict[str, bytes]:
     """The files of a skill: those of its folder, or a SKILL.md made from the document."""
     found: dict[str, bytes] = {}
     if skill.location:
-        path = unquote(urlsplit(skill.location).path)
-        root = Path(face.performer.capability.folder, path[1:] if path.startswith("/./") else path).resolve()
+        root = Path(face.performer.capability.folder, file_of(skill.location)).resolve()
         for file in sorted(root.rglob("*")) if root.is_dir() else ():
             # A link may lead out of the folder.
             if file.is_file() and file.resolve().is_relative_to(root):

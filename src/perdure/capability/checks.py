@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from perdure.capability import references
 from perdure.capability.findings import Findings
+from perdure.capability.locations import file_of
 from perdure.capability.model import Action, Authentication, Capability, Consumer, Exposure, Output, Parameter
 from perdure.capability.source import Path
 from perdure.capability.templates import TemplateError, path_names
@@ -96,13 +97,14 @@ def _check_exposure(capability: Capability, exposure: Exposure, findings: Findin
             told = f"forward: nothing is consumed under {forward.target}"
             findings.error(forward.at, "unknown-target", told)
     for resource in exposure.resources:
-        if resource.location and not resource.location.startswith("file:"):
-            findings.error(resource.action.at, "unknown-location", "location must be a file:/// URI")
+        _check_location(resource.location, resource.action.at, findings)
     for prompt in exposure.prompts:
         if not prompt.messages and not prompt.location:
             findings.error(prompt.at, "missing-key", f"the prompt {prompt.name} needs a template or a location")
+        _check_location(prompt.location, prompt.at, findings)
     siblings = {each.namespace: each for each in capability.exposures}
     for skill in exposure.skills:
+        _check_location(skill.location, skill.at, findings)
         for tool in skill.tools:
             source = siblings.get(tool.source)
             offered = {name for _, action in (_actions(source) if source else ()) for name in (action.name,)}
@@ -111,6 +113,14 @@ def _check_exposure(capability: Capability, exposure: Exposure, findings: Findin
                 findings.error(tool.at, "unknown-target", told)
             if not tool.source and not tool.instruction:
                 findings.error(tool.at, "missing-key", f"the tool {tool.name} needs from or instruction")
+
+
+def _check_location(location: str, at: Path, findings: Findings) -> None:
+    try:
+        if file_of(location) and not location.startswith("file:"):
+            findings.error(at, "unknown-location", "location must be a file:/// URI")
+    except ValueError as error:
+        findings.error(at, "unknown-location", f"location: {error}")
 
 
 def _actions(exposure: Exposure) -> Iterator[tuple[str, Action]]:

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 
 import msgspec
 
-from perdure.capability import guesses, references, schema_files, script_steps
+from perdure.capability import guesses, references, schema_files, script_steps, unfilled
 from perdure.capability.binding import Variables, resolve
 from perdure.capability.checks import check
 from perdure.capability.findings import Finding, Findings
@@ -40,6 +40,7 @@ def open_text(text: str, name: str, load: Load) -> Opened:
     references.link(capability)
     script_steps.check(capability, findings)
     guesses.check(capability, findings)
+    unfilled.check(capability, findings)
     return Opened(source, capability, findings, load)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from perdure.capability.arguments import arguments, schema_of
 from perdure.capability.calling import passed_on
 from perdure.capability.catalog import contents
+from perdure.capability.locations import file_of
 from perdure.capability.model import Action, Output, Prompt, Resource, Tool
 from perdure.capability.performing import Outcome
 from perdure.capability.requests import CallError
@@ -233,8 +233,7 @@ def _resource(face: Face, resource: Resource) -> offered.Resource:
 
 def _folder(face: Face, location: str) -> Path:
     """The file that a file:/// URI means; one that begins with ./ is beside the document."""
-    path = unquote(urlsplit(location).path)
-    return Path(face.performer.capability.folder, path[1:] if path.startswith("/./") else path)
+    return Path(face.performer.capability.folder, file_of(location))
 
 
 def _files(face: Face, resource: Resource) -> list[offered.Resource]:

@@ -171,7 +171,8 @@ class _Scope:
             return {"value": await self._run(step), "named": {}}
         result = await self._call(step.call, step.arguments)
         if not result.ok:
-            raise CallError(result.reply.status, "step_failed", f"step {step.name}: {result.told()}")
+            status = result.reply.status if result.reply.status >= 400 else 502
+            raise CallError(status, "step_failed", f"step {step.name}: {result.told()}")
         return {"value": result.value, "named": result.all_named()}
 
     async def _run(self, step: Step) -> Json:

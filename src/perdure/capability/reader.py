@@ -6,12 +6,14 @@ Lists and maps, `label`, `display` and `title`, `targetName` and `target`, `func
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from perdure.capability import reading_exposed as exposed
 from perdure.capability.fields import Fields
 from perdure.capability.findings import Findings
+from perdure.capability.locations import file_of
 from perdure.capability.model import (
     MAX_REPLY,
     Bind,
@@ -123,6 +125,9 @@ class _Sections:
                 entry.at, "import-failed", f"cannot read {location}: line {error.line}: {error.reason}"
             )
             return None
+        except ValueError as error:
+            self._findings.error(entry.at, "import-failed", str(error))
+            return None
         root = source.data if isinstance(source.data, dict) else {}
         nested = root.get("capability")
         for listed in (root.get(section), (nested or {}).get(section)):
@@ -144,17 +149,22 @@ def _kind(item: Json) -> str:
     return kind if kind in ("rest", "mcp", "skill", "control") else "rest" if kind in ("api", None) else "mcp"
 
 
-def file_of(location: str) -> str:
-    """The path of a location: file:///./x is relative, as the format has it."""
-    if not location.startswith("file:"):
-        return location
-    path = unquote(urlsplit(location).path)
-    return path[1:] if path.startswith("/./") else path
-
-
 def _bind(entry: Fields) -> Bind:
     keys = {name: str(key) for name, key in entry.mapping("keys").items() if not isinstance(key, dict | list)}
     return Bind(namespace=entry.text("namespace", needed=True), keys=keys, location=entry.text("location"), at=entry.at)
+
+
+def _fault(base: str) -> str:
+    """What is wrong with an address, if anything is."""
+    try:
+        parts = urlsplit(base)
+    except ValueError:
+        return f"{base!r} is no address"
+    if base and "{{" not in base and parts.scheme not in ("http", "https"):
+        return f"{base!r} must begin with http:// or https://"
+    if "@" in parts.netloc:
+        return "must have no credentials: write them as authentication, of type basic"
+    return "must have no spaces" if re.search(r"\s", re.sub(r"\{\{.*?\}\}", "", base)) else ""
 
 
 def _consumer(entry: Fields) -> Consumer:
@@ -164,8 +174,8 @@ def _consumer(entry: Fields) -> Consumer:
     if entry.has("tunnel"):
         entry.findings.warning(entry.path("tunnel"), "not-used", "perdure has no tunnels; it calls baseUri directly")
     base = entry.text("baseUri", needed=True).rstrip("/")
-    if base and "{{" not in base and urlsplit(base).scheme not in ("http", "https"):
-        entry.findings.error(entry.path("baseUri"), "bad-uri", f"baseUri {base!r} must begin with http:// or https://")
+    if problem := _fault(base):
+        entry.findings.error(entry.path("baseUri"), "bad-uri", f"baseUri {problem}")
     shared = parameters(entry, "consumed parameter")
     operations: list[ConsumedOperation] = []
     for name, resource in entry.named("resources", "consumed resource"):

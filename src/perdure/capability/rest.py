@@ -114,7 +114,9 @@ class RestDoor:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        given = _segments(raw.decode("latin-1").partition("?")[0])
+        path = raw.decode("latin-1").partition("?")[0]
+        _check_text(path, scope["query_string"].decode("latin-1"))
+        given = _segments(path)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         matches = [(route, values) for route in self._routes if (values := route.match(given)) is not None]
         if not matches and len(given) > 1:
@@ -156,6 +158,15 @@ class RestDoor:
             raise CallError(400, "invalid_parameter", str(error)) from error
         outcome = await route.face.performer.perform(route.face.exposure, route.action, route.arguments, found, passed)
         return _response(outcome)
+
+
+def _check_text(path: str, query: str) -> None:
+    """Refuses an address with bytes that are no text: what they stand for cannot be told on. Raises `CallError`."""
+    try:
+        for each in (path, query):
+            unquote(each, errors="strict")
+    except UnicodeDecodeError as error:
+        raise CallError(400, "invalid_parameter", "the address is not UTF-8") from error
 
 
 def _segments(path: str) -> list[str]:
@@ -243,7 +254,7 @@ def _response(outcome: Outcome) -> Response:
     status = result.reply.status
     if status in (204, 304) or not result.reply.body:
         return Response(status_code=status, headers=headers)
-    if not result.ok or status >= 300 or result.binary:
+    if not result.ok or result.binary:
         headers["content-type"] = result.media_type
         return Response(result.reply.body, status, headers)
     value = result.value

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from perdure.capability import avro, protobuf
 from perdure.capability.findings import Findings
+from perdure.capability.locations import file_of
 from perdure.capability.model import Capability, ConsumedOperation
-from perdure.capability.reader import Load, file_of
+from perdure.capability.reader import Load
 from perdure.capability.source import DocumentError
 
 

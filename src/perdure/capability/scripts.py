@@ -15,8 +15,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import unquote, urlsplit
 
+from perdure.capability.locations import file_of
 from perdure.capability.model import Step
 from perdure.capability.requests import CallError
 from perdure.model.json import InvalidJsonError, Json, decode, encode
@@ -60,13 +60,11 @@ class Scripts(Protocol):
 
 def path_of(folder: str, location: str, file: str) -> Path:
     """The path of a script. Raises `ValueError` for one that leads out of its folder."""
-    parts = urlsplit(location)
-    if location and (parts.scheme != "file" or parts.netloc):
+    if location and not location.startswith("file:"):
         raise ValueError(f"location {location!r} must be a file:/// URI")
     if not _NAME.match(file) or ".." in file.split("/"):
         raise ValueError(f"{file!r} is no path within a folder")
-    place = unquote(parts.path)
-    return Path(folder, place[1:] if place.startswith("/./") else place or ".", file)
+    return Path(folder, file_of(location) or ".", file)
 
 
 class Processes:

@@ -1,7 +1,8 @@
 """Requests to upstreams: what is sent, what comes back, and the client over HTTP that sends it.
 
 Redirects are not followed: an upstream's answer is the answer, and credentials go to the host that the document names.
-An answer is bounded in size and time; whatever goes wrong is an `UpstreamError` that says so in one line.
+An answer is bounded in size and time; whatever goes wrong is an `UpstreamError` that says so in one line. Of an address
+it names the host alone: what else stands there may be secret.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ class HttpUpstream:
         import aiohttp
         from yarl import URL
 
-        url = request.url
+        host = _host(request.url)
         try:
             async with asyncio.timeout(self._timeout):
                 # What is in the path is encoded already.
-                target = URL(url, encoded=True)
+                target = URL(request.url, encoded=True)
                 if request.query:
                     target = target.extend_query(request.query)
                 exchange = self._open().request(
@@ -78,12 +79,15 @@ class HttpUpstream:
                 )
                 async with exchange as response:
                     headers = {name.lower(): value for name, value in response.headers.items()}
-                    return Reply(response.status, headers, await _read(response, max_size, url))
+                    return Reply(response.status, headers, await _read(response, max_size, host))
         except TimeoutError as error:
-            raise UpstreamError("timeout", f"{url} did not answer within {self._timeout:g} s") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamError("timeout", f"{host} did not answer within {self._timeout:g} s") from error
+        except ValueError as error:
+            # Its text repeats the address.
+            raise UpstreamError("unreachable", f"cannot reach {host}: its address cannot be called") from error
+        except (aiohttp.ClientError, OSError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UpstreamError("unreachable", f"cannot reach {url}: {reason}") from error
+            raise UpstreamError("unreachable", f"cannot reach {host}: {reason}") from error
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -103,11 +107,21 @@ class HttpUpstream:
             await session.close()
 
 
-async def _read(response: aiohttp.ClientResponse, max_size: int, url: str) -> bytes:
+def _host(url: str) -> str:
+    """Where a request goes to, without the rest of its address.
+
+    >>> _host("https://me:secret@shop.test:8080/bot-secret/x")
+    'https://shop.test:8080'
+    """
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"
+
+
+async def _read(response: aiohttp.ClientResponse, max_size: int, host: str) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > max_size:
             response.close()
-            raise UpstreamError("too_large", f"the answer of {url} is larger than {max_size} bytes")
+            raise UpstreamError("too_large", f"the answer of {host} is larger than {max_size} bytes")
     return bytes(body)

@@ -100,6 +100,14 @@ class BlockingClient(Waiter):
         """Starts a run once more; returns the id of the new run."""
         return self._wait(self._it.rerun(run_id, from_step=from_step, arguments=arguments))
 
+    def skip_step(self, run_id: str, step: str, value: Json = None) -> str:
+        """Gives a step that waits, or is to be tried again later, a value; returns the step's hash."""
+        return self._wait(self._it.skip_step(run_id, step, value))
+
+    def wake_step(self, run_id: str, step: str) -> str:
+        """Ends what a step waits for: a sleep ends, a wait times out, a retry is attempted now; returns its hash."""
+        return self._wait(self._it.wake_step(run_id, step))
+
     def cancel(self, run_id: str) -> str:
         """Cancels a run; returns its status, which is "Cancelled" unless it had ended before."""
         return self._wait(self._it.cancel(run_id))

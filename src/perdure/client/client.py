@@ -13,24 +13,23 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
-import msgspec
 
 from perdure.client.agents.api import AgentsApi
 from perdure.client.agents.connection import Connection
+from perdure.client.answers import answer_of, shaped
 from perdure.client.errors import ApiError, ServerUnreachableError, reason_of
-from perdure.client.frames import json_frames, refused
+from perdure.client.frames import json_frames
 from perdure.client.shapes import ReplayInfo, RunInfo, RunPage, Span
 from perdure.model import values
 from perdure.model.environments import HEADER
 from perdure.model.event import Event
-from perdure.model.json import InvalidJsonError, Json, decode, encode
+from perdure.model.json import Json, decode, encode
 from perdure.model.keys import NO_EVENT_KEY, SigningKey
 
-T = TypeVar("T")
 EventLike: TypeAlias = Event | Mapping[str, Json]
 """An event to send: an `Event`, or an object with `name` and optional `data`, `id`, `ts`, `user`, `v`."""
 
@@ -121,13 +120,13 @@ class Client(AgentsApi):
         """A run, by default with its output."""
         path = f"/v2/runs/{quote(run_id, safe='')}"
         answer = await self._call("GET", path, query={"includeOutput": "true" if output else None})
-        return _shaped(answer["data"], RunInfo)
+        return shaped(answer["data"], RunInfo)
 
     async def get_trace(self, run_id: str, *, output: bool = True) -> Span:
         """The trace of a run: its root span."""
         path = f"/v2/runs/{quote(run_id, safe='')}/trace"
         answer = await self._call("GET", path, query={"includeOutput": "true" if output else None})
-        return _shaped(answer["data"]["rootSpan"], Span)
+        return shaped(answer["data"]["rootSpan"], Span)
 
     async def list_runs(
         self,
@@ -141,7 +140,7 @@ class Client(AgentsApi):
         """Runs, newest first, at most 100 a page. `function` is a slug or an id within an app."""
         query = {"limit": limit, "cursor": cursor, "status": status, "functionId": function, "appId": app}
         answer = await self._call("GET", "/v2/runs", query=query)
-        return RunPage(_shaped(answer["data"], list[RunInfo]), answer["page"].get("cursor"))
+        return RunPage(shaped(answer["data"], list[RunInfo]), answer["page"].get("cursor"))
 
     async def signal(self, name: str, data: Json = None) -> str | None:
         """Sends a signal; returns the id of the run that waited for it, None when none did."""
@@ -182,6 +181,20 @@ class Client(AgentsApi):
         answer = await self._call("POST", f"/v2/runs/{quote(run_id, safe='')}/rerun", body)
         started: str = answer["data"]["runId"]
         return started
+
+    async def skip_step(self, run_id: str, step: str, value: Json = None) -> str:
+        """Gives a step that waits, or is to be tried again later, a value; returns the step's hash.
+
+        `step` is a name or a hash. For a wait for an event, `value` is the event's data; a sleep takes none.
+        """
+        answer = await self._call("POST", _step_path(run_id, step, "skip"), {} if value is None else {"data": value})
+        skipped: str = answer["data"]["stepId"]
+        return skipped
+
+    async def wake_step(self, run_id: str, step: str) -> str:
+        """Ends what a step waits for: a sleep ends, a wait times out, a retry is attempted now; returns its hash."""
+        woken: str = (await self._call("POST", _step_path(run_id, step, "wake")))["data"]["stepId"]
+        return woken
 
     async def cancel(self, run_id: str) -> str:
         """Cancels a run; returns its status, which is "Cancelled" unless it had ended before."""
@@ -228,7 +241,7 @@ class Client(AgentsApi):
         given = {"from": queued_from, "until": queued_until, "replayId": id}
         body = {"status": list(status)} | {key: value for key, value in given.items() if value is not None}
         path, _ = await self._function(function)
-        return _shaped((await self._call("POST", f"{path}/replay", body))["data"], ReplayInfo)
+        return shaped((await self._call("POST", f"{path}/replay", body))["data"], ReplayInfo)
 
     # The server.
 
@@ -339,7 +352,7 @@ class Client(AgentsApi):
                     # The answer to an invocation that was made before: the run is there.
                     return decode(content)
                 if response.status != 503 or tried == tries:
-                    return _answer(path, response.status, content)
+                    return answer_of(path, response.status, content)
             except aiohttp.ClientConnectorError as error:
                 raise ServerUnreachableError(self.base_url, reason_of(error)) from error
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -362,27 +375,8 @@ def _pairs(key: str, value: Json) -> list[tuple[str, str]]:
     return [(key, str(value).lower() if isinstance(value, bool) else str(value))]
 
 
-def _answer(path: str, status: int, content: bytes) -> Json:
-    # What is below /api may ask for tokens of an app's users, and says so itself.
-    if status == 401 and not path.startswith("/api/"):
-        which = "event" if path.startswith("/e/") else "signing"
-        raise ApiError(status, f"the server does not know the {which} key that was sent, or none was sent")
-    if not content and status < 300:
-        return None
-    try:
-        body = decode(content)
-    except InvalidJsonError as error:
-        raise ApiError(status, "the answer is not JSON; is this a perdure server?") from error
-    if status < 300:
-        return body
-    raise refused(status, content)
-
-
-def _shaped(data: Json, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
-        raise ApiError(200, f"the answer has an unknown shape ({error}); is this a perdure server?") from error
+def _step_path(run_id: str, step: str, act: str) -> str:
+    return f"/v2/runs/{quote(run_id, safe='')}/steps/{quote(step, safe='')}/{act}"
 
 
 def _plain(event: EventLike) -> Json:

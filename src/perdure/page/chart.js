@@ -2,7 +2,7 @@
 
 import { h, svg } from "./dom.js"
 import { word } from "./shapes.js"
-import { duration } from "./times.js"
+import { duration, time } from "./times.js"
 
 const WIDTH = 600
 const HEIGHT = 120
@@ -19,16 +19,17 @@ export function activityChart({ from, widthMs, buckets }) {
   }
   const count = Math.max(Math.ceil((Date.now() - begin) / widthMs), ...spans.keys()) + 1
   const x = (at) => (at * WIDTH) / count
-  return h("div.grid", null, counts(spans, count, x, widthMs), times(spans, count, x), totals(buckets))
+  const ends = [begin, Math.min(begin + count * widthMs, Date.now())]
+  return h("div.grid", null, counts(spans, count, x, widthMs, ends), times(spans, count, x, ends), totals(buckets))
 }
 
-function frame(title, ...children) {
+function frame(title, ends, ...children) {
   return h("figure", null, h("figcaption.dim", null, title), svg("svg", {
     class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": title,
-  }, ...children))
+  }, ...children), h("div.scale.dim", null, ends.map((at) => time(new Date(at).toISOString()))))
 }
 
-function counts(spans, count, x, widthMs) {
+function counts(spans, count, x, widthMs, ends) {
   const sum = (each) => each.reduce((all, one) => all + one.count, 0)
   const most = Math.max(1, ...[...spans.values()].map(sum))
   const bars = []
@@ -42,17 +43,20 @@ function counts(spans, count, x, widthMs) {
       bars.push(svg("rect", { class: status, x: x(at) + 0.5, y, width: Math.max(1, WIDTH / count - 1), height }))
     }
   }
-  return frame(`Runs, each bar ${duration(widthMs)}: at most ${most}`, bars)
+  return frame(`Runs, each bar ${duration(widthMs)}: at most ${most}`, ends, bars)
 }
 
-function times(spans, count, x) {
+function times(spans, count, x, ends) {
   const places = [...spans.keys()].sort((a, b) => a - b)
   const value = (at, name) => Math.max(0, ...spans.get(at).map((one) => one[name] ?? 0))
   const most = Math.max(1, ...places.flatMap((at) => ["durationMs", "queueMs"].map((name) => value(at, name))))
   const line = (name) =>
     places.map((at) => `${x(at + 0.5).toFixed(1)},${(HEIGHT - (value(at, name) / most) * (HEIGHT - 14)).toFixed(1)}`).join(" ")
-  return frame(`Average duration (line) and delay in the queue (dashed): at most ${duration(most)}`,
-    svg("polyline", { class: "line", points: line("durationMs") }), svg("polyline", { class: "line high", points: line("queueMs") }))
+  // A single point is no line.
+  const dots = (name, kind) => places.length > 1 ? null : places.map((at) =>
+    svg("ellipse", { class: kind, cx: x(at + 0.5), cy: HEIGHT - (value(at, name) / most) * (HEIGHT - 14), rx: 4, ry: 3 }))
+  return frame(`Average duration, delay in the queue (dashed): at most ${duration(most)}`, ends,
+    dots("durationMs", "dot"), dots("queueMs", "dot high"), svg("polyline", { class: "line", points: line("durationMs") }), svg("polyline", { class: "line high", points: line("queueMs") }))
 }
 
 function totals(buckets) {

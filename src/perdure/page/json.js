@@ -17,8 +17,12 @@ class JsonView extends HTMLElement {
     const big = text.length > 2000
     const tree = h("div.tree", null, node(null, this.data, 0, wanted))
     const search = big && h("input", { type: "search", placeholder: "Find", value: wanted, "aria-label": "Find in the JSON" })
-    search && search.addEventListener("input", () => put(tree, node(null, this.data, 0, search.value.trim().toLowerCase())))
+    search && search.addEventListener("input", () => this.find(tree, search.value.trim().toLowerCase()))
     put(this, h("div.bar", null, search, button("Copy", () => copy(text), { class: "quiet" })), tree)
+  }
+  find(tree, wanted) {
+    const found = !wanted || JSON.stringify(this.data).toLowerCase().includes(wanted)
+    put(tree, found ? node(null, this.data, 0, wanted) : h("p.dim", { role: "status" }, "Nothing in it has this text."))
   }
 }
 customElements.define("p-json", JsonView)
@@ -31,17 +35,20 @@ export function jsonView(value) {
 }
 
 function node(key, value, level, wanted) {
-  const label = key === null ? null : h("span.key", null, `${key}: `)
+  const label = key === null ? null : h("span", { class: wanted && key.toLowerCase().includes(wanted) ? "key hit" : "key" }, `${key}: `)
   if (value === null || typeof value !== "object") return h("div.leaf", null, label, leaf(value, wanted))
-  const members = Object.entries(value)
+  const all = Object.entries(value)
+  // A hit may be beyond the members that are shown at once: only those that lead to one are.
+  const found = wanted ? all.filter(([key, each]) => leads(key, each, wanted)) : []
+  const hits = all.length > SHOWN ? found : []
+  const members = hits.length ? hits : all
   const isList = Array.isArray(value)
   const ends = isList ? "[]" : "{}"
   if (!members.length) return h("div.leaf", null, label, h("span", null, ends))
-  const found = wanted && JSON.stringify(value).toLowerCase().includes(wanted)
   const made = h(
     "details",
-    { open: found || (!wanted && level < OPEN && members.length <= SHOWN) },
-    h("summary", null, label, h("span.dim", null, `${ends[0]} ${members.length} ${isList ? "item" : "field"}${members.length === 1 ? "" : "s"} ${ends[1]}`)),
+    { open: found.length > 0 || (!wanted && level < OPEN && members.length <= SHOWN) },
+    h("summary", null, label, h("span.dim", null, `${ends[0]} ${hits.length ? `${hits.length} of ` : ""}${all.length} ${isList ? "item" : "field"}${all.length === 1 ? "" : "s"} ${ends[1]}`)),
   )
   const unfold = () => {
     if (made.childElementCount === 1) made.append(some(members, 0, level, wanted))
@@ -50,6 +57,8 @@ function node(key, value, level, wanted) {
   made.addEventListener("toggle", unfold, { once: true })
   return made
 }
+
+const leads = (key, value, wanted) => key.toLowerCase().includes(wanted) || JSON.stringify(value).toLowerCase().includes(wanted)
 
 function some(members, from, level, wanted) {
   const part = h("div.members", null, ...members.slice(from, from + SHOWN).map(([key, each]) => node(key, each, level + 1, wanted)))

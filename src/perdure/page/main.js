@@ -24,6 +24,7 @@ const VIEWS = [
 const main = document.getElementById("main")
 let leaving = new AbortController()
 let keyed = 0
+const AGAIN = 5000 // until what the server did not answer is asked again
 
 function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?")
@@ -60,10 +61,14 @@ async function route() {
     await shown.show(root, { ...rest, signal })
     if (signal.aborted) return
     put(main, root)
+    // Where the link was that was followed, the keyboard and screen readers would begin the page anew.
+    if (document.activeElement === document.body) main.focus({ preventScroll: true })
     const heading = main.querySelector("h1")
     document.title = heading ? `${heading.textContent} · perdure` : "perdure"
   } catch (error) {
-    if (!signal.aborted && error.name !== "AbortError") put(main, failed(error, route))
+    if (signal.aborted || error.name === "AbortError") return
+    put(main, failed(error, route))
+    if (error.status === 0) setTimeout(() => signal.aborted || route(), AGAIN)
   }
 }
 
@@ -129,7 +134,8 @@ async function enter() {
   await route()
 }
 
-const halfMoon = () => svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: "M8 1a7 7 0 1 0 0 14zM8 2.5v11a5.5 5.5 0 0 0 0-11z", "fill-rule": "evenodd" }), svg("path", { d: "M8 1a7 7 0 0 1 0 14v-1.5a5.5 5.5 0 0 0 0-11z" }))
+const halfMoon = () =>
+  svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: "M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1zm0 1.5v11a5.5 5.5 0 0 0 0-11z", "fill-rule": "evenodd" }))
 
 async function help() {
   const { ask } = await import("./dialog.js")
@@ -184,6 +190,7 @@ async function start() {
       chooseEnvironment("")
       return start()
     }
+    if (error.status === 0) setTimeout(start, AGAIN)
     return put(main, failed(error, start))
   }
   await (may("viewer") ? enter() : route())

@@ -18,6 +18,11 @@ export async function follow(root, run, signal) {
       pending.delete(key)
     }
   }
+  const forget = (oldest) => {
+    oldest.remove()
+    // Pieces of a step are in the order in which they came.
+    for (const pieces of pending.values()) if (pieces[0] === oldest) pieces.shift()
+  }
   try {
     // The client sends no credentials of its own; this page's stream asks for those of the session.
     const own = (url, init) => fetch(url, { ...init, headers: headers(init.headers), credentials: "same-origin" })
@@ -26,8 +31,9 @@ export async function follow(root, run, signal) {
         const piece = h("span.pending", null, typeof event.data === "string" ? event.data : JSON.stringify(event.data) + " ")
         text.append(piece)
         if (event.hashedStepId === null) piece.className = "kept"
-        else pending.set(event.hashedStepId, [...(pending.get(event.hashedStepId) ?? []), piece])
-        if (text.childElementCount > MOST) text.firstChild.remove()
+        else if (pending.has(event.hashedStepId)) pending.get(event.hashedStepId).push(piece)
+        else pending.set(event.hashedStepId, [piece])
+        if (text.childElementCount > MOST) forget(text.firstChild)
         if (text.scrollHeight - text.scrollTop - text.clientHeight < 80) text.scrollTop = text.scrollHeight
       } else if (event.kind === "commit") settle(event.hashedStepId, (each) => (each.className = "kept"))
       else if (event.kind === "rollback") {

@@ -68,8 +68,6 @@ class Decider:
         self.catalogue = Catalogue()
         self.node = ids()
         self.deciding = 0
-        self.changes = 0
-        """How many decisions were made durable, or tried to be."""
         self._confirming: set[asyncio.Task[None]] = set()
         self._retired = False
         self._chance = chance
@@ -102,7 +100,6 @@ class Decider:
             raise
         finally:
             self.deciding -= 1
-        self.changes += 1
         for effect in begin.effects:
             self.on_effect(effect)
         return result
@@ -128,7 +125,6 @@ class Decider:
 
     def commit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
         """A decision that needs no turn and has no effects."""
-        self.changes += 1
         return self.store.submit(begin)
 
     async def view(self, begin: Callable[[], Decision[T]]) -> T:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from perdure.engine import drive
@@ -21,6 +21,7 @@ from perdure.engine.catalogue import CompiledFunction
 from perdure.engine.turn import Decided, Decision, Lease, Start, Turn
 from perdure.model.errors import StoreError
 from perdure.model.event import Event
+from perdure.model.ops import Op
 from perdure.model.records import Run, Step
 from perdure.runner.decider import Decider
 from perdure.runner.streams import Streams
@@ -101,6 +102,11 @@ class Residence(ABC):
     @abstractmethod
     def begun(self) -> bool:
         """Whether it was given what is recorded of its run."""
+
+    @property
+    def executing(self) -> Sequence[Op]:
+        """The steps that execute here at this moment, as far as that is known: apps on other servers do not tell."""
+        return ()
 
     @property
     @abstractmethod

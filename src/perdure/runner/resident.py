@@ -122,6 +122,10 @@ class Resident(Residence):
         return self._life is not None
 
     @property
+    def executing(self) -> list[Op]:
+        return list(self.execution.executing.values()) if self.begun else []
+
+    @property
     def idle(self) -> bool:
         # A branch of it may await what is not a step.
         return self.execution.sequential

@@ -130,6 +130,8 @@ class Execution(Generic[R]):
         self._tasks: set[asyncio.Task[Json]] | None = None
         self._ended = self._cancelled = self._put_away = False
         self._refused, self._held = 0, False
+        # The steps whose callables run at this moment, by hash: for those who look, nothing depends on it.
+        self.executing: dict[str, Op] = {}
         self.context = Context(
             event=events[0],
             events=events,
@@ -263,6 +265,7 @@ class Execution(Generic[R]):
         if entering is not None:
             await entering
         op.started_at = host.now()
+        self.executing[call.id] = op
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
         scope = Scope(self, call.name, call.id, op.attempt)
@@ -291,6 +294,7 @@ class Execution(Generic[R]):
                 raise asyncio.CancelledError() from error
             self._fail(op, error)
         finally:
+            del self.executing[call.id]
             host.leave_step()
             _scope.reset(token)
             scope.over = True

@@ -71,7 +71,12 @@ class Parts:
         role: Hook | None = None,
     ) -> None:
         """Lets users of the app ask its agents over HTTP, each with a token of the app's own; see `Users`."""
-        for name, hook in (("authenticate", authenticate), ("resource", resource), ("authorize", authorize)):
+        for name, hook in (
+            ("authenticate", authenticate),
+            ("resource", resource),
+            ("authorize", authorize),
+            ("role", role),
+        ):
             if hook is not None and not callable(hook):
                 raise ConfigError(f"app {self.id!r}", [f"{name}: must be a function, got {hook!r}"])
         self._users = Users(authenticate, resource, authorize, role)

@@ -68,7 +68,7 @@ class Guard:
 
         `now`: the time (ms), for sessions. Event keys are `knows_event_key`'s.
         """
-        if self.keys is None and not _is_for_pages(path) and _is_foreign_page(scope):
+        if self.keys is None and not _is_for_pages(path) and is_foreign_page(scope):
             return error_reply(path, ApiError(403, _FOREIGN_PAGE))
         if self._local_only:
             host = header(scope, b"host")
@@ -143,7 +143,7 @@ _FOREIGN_PAGE = (
 )
 
 
-def _is_foreign_page(scope: Scope) -> bool:
+def is_foreign_page(scope: Scope) -> bool:
     """Whether a page of another host asks. Browsers say so of whatever may change something; others have no origin."""
     origin = header(scope, b"origin")
     if not origin:

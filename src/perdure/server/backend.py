@@ -15,6 +15,7 @@ from perdure.engine.retention import Retention
 from perdure.engine.turn import Decision, Turn
 from perdure.engine.views import Health
 from perdure.model.json import Json
+from perdure.model.ops import Op
 from perdure.model.records import Replay, RunStatus
 from perdure.runner import Clock
 from perdure.runner.streams import Streams
@@ -84,6 +85,10 @@ class Backend(Protocol):
     @property
     def load(self) -> tuple[int, int]:
         """How many runs execute, and how many are parked in memory."""
+        ...
+
+    def executing(self, run_id: str) -> Sequence[Op]:
+        """The steps of a run that execute here at this moment, as far as that is known."""
         ...
 
     @property

@@ -4,7 +4,8 @@ It is named by `x-inngest-env`; by the token, where that takes the place of a ke
 header; or by `?env=`, which addresses that the server gives out have. Without a name it is the main environment, and
 so it is with what is about the server itself. Whoever may not come into an environment does not learn whether there is
 one: the guard is asked first. One that is not there is made by the first who has its keys, or on a server without
-keys by anybody, with what begins something: events, a registration, a connection, an endpoint's run.
+keys by anybody but pages of elsewhere, with what begins something: events, a registration, a connection, an
+endpoint's run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from perdure.model.errors import StoreError
 from perdure.model.keys import Keys
 from perdure.server import account
 from perdure.server.app import UNKNOWN_KEY, answer_headers
-from perdure.server.auth import Guard, takes_token
+from perdure.server.auth import Guard, is_foreign_page, takes_token
 from perdure.server.bodies import header, route_path
 from perdure.server.envelope import ApiError, error_reply, is_events, reply
 from perdure.server.permissions import has_role
@@ -133,7 +134,7 @@ class EnvironmentDoor:
         if scope["type"] != "http" or scope["method"] != "POST" or not (is_events(path) or path in _BEGINS):
             return False
         if self._guard.keys is None:
-            return True
+            return not is_foreign_page(scope)
         own = Keys(*self._guard.keys.own(name))
         if is_events(path):
             return own.knows_event_key(path[3:])

@@ -1,7 +1,8 @@
 """The steps of a run as operators look at them: all of it but the payloads, one step in full, a step skipped or woken.
 
 The list is lean, so that a run of thousands of steps opens at once: what went in and came out is asked for a step at a
-time. Outcomes are the JSON that was recorded.
+time. Outcomes are the JSON that was recorded. A step's first attempt has no record before its end: that it executes is
+told from what this node does at the moment.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from perdure.engine.turn import Decision
 from perdure.model import ops
 from perdure.model.errors import NotFoundError, RefusedError
 from perdure.model.json import Json, decode
+from perdure.model.ops import Op
 from perdure.model.records import Attempt, Job, JobState, Run, RunMetadata, RunStatus, Step, StepStatus
 from perdure.server.backend import Backend
 from perdure.server.bodies import read_fields
@@ -75,14 +77,16 @@ class _Api:
         failures: dict[str, list[Attempt]] = {}
         for attempt in sorted(detail.attempts, key=lambda each: (each.started_at, each.attempt)):
             failures.setdefault(attempt.step_id, []).append(attempt)
+        executing = {op.id: op for op in self._backend.executing(run_id)}
+        recorded = [
+            _step(run, step, failures.get(step.id, []), jobs.get(f"{run_id}.{step.id}"), executing.pop(step.id, None))
+            for step in sorted(detail.steps, key=lambda step: step.seq)
+            if step.op != ops.DEFER_ADD
+        ]
         shown: dict[str, Json] = {
             "run": shape(self._backend, run, detail.event_ids, True) | _origin(run),
             "events": [event.to_json() for event in detail.events[:_MAX_EVENTS]],
-            "steps": [
-                _step(run, step, failures.get(step.id, []), jobs.get(f"{run_id}.{step.id}"))
-                for step in sorted(detail.steps, key=lambda step: step.seq)
-                if step.op != ops.DEFER_ADD
-            ],
+            "steps": recorded + [_unrecorded(op) for op in executing.values()],
             "attempts": [_attempt(each, full=True) for each in failures.get("", [])],
             "notes": [_note(row) for row in detail.metadata],
         }
@@ -95,14 +99,15 @@ class _Api:
     async def step(self, request: Request) -> Response:
         run_id, wanted = ulid(request, "Run"), request.path_params["step_id"]
         found = await self._backend.view(lambda: _one(run_id, wanted))
+        op = next((op for op in self._backend.executing(run_id) if op.id == wanted), None)
+        if found is None and op is not None:
+            return self._answer(_unrecorded(op) | {"options": _told(op.opts)})
         if found is None:
             raise ApiError(404, "Step not found")
         run, step, failures, invoked, timer = found
-        shown = _step(run, step, failures, timer)
+        shown = _step(run, step, failures, timer, op)
         shown["attempts"] = [_attempt(each, full=True) for each in failures]
-        options: Json = decode(step.opts) if step.opts else {}
-        if isinstance(options, dict):
-            shown["options"] = {name: options[name] for name in _TOLD_OPTIONS if name in options}
+        shown["options"] = _told(decode(step.opts) if step.opts else {})
         if step.data is not None:
             shown["error" if step.status == StepStatus.FAILED else "output"] = decode(step.data)
         if invoked is not None:
@@ -151,12 +156,32 @@ def _origin(run: Run) -> dict[str, Json]:
     return shown
 
 
-def _step(run: Run, step: Step, failures: list[Attempt], timer: Job | None) -> dict[str, Json]:
+def _told(options: Json) -> Json:
+    return {name: options[name] for name in _TOLD_OPTIONS if name in options} if isinstance(options, dict) else {}
+
+
+def _unrecorded(op: Op) -> dict[str, Json]:
+    """A step whose first attempt executes."""
+    return {
+        "id": op.id,
+        "name": op.name,
+        "op": "RUN",
+        "status": "RUNNING",
+        "attempt": op.attempt,
+        "bytes": 0,
+        "attempts": [],
+        **interval(op.started_at, op.started_at, None),
+    }
+
+
+def _step(run: Run, step: Step, failures: list[Attempt], timer: Job | None, executing: Op | None) -> dict[str, Json]:
     ended_at, status = step.ended_at, STEP_STATUSES[StepStatus(step.status)]
     if step.status > StepStatus.FAILED and RunStatus(run.status).final:
         ended_at, status = run.ended_at, "CANCELLED"
     elif step.status == StepStatus.RETRYING:
         status = "RETRYING"
+    if executing is not None and step.status > StepStatus.FAILED:
+        status = "RUNNING"
     started_at = failures[0].started_at if failures else step.started_at
     shown: dict[str, Json] = {
         "id": step.id,

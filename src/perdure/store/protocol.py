@@ -21,6 +21,8 @@ class Store(Protocol):
     """A durable memory. `exclusive` says that this process is the only one that can write to it."""
 
     exclusive: bool
+    submitted: int
+    """How many decisions this process has handed to it: while that stays, this process has changed nothing."""
 
     async def open(self) -> None:
         """Makes the store ready: locks, connects, migrates. Raises `StoreLockedError`, `StoreError`."""
@@ -50,6 +52,10 @@ class Store(Protocol):
     async def join_bus(self, node: str, bus: str | None) -> bool:
         """Notes which bus a node hears, if any: while all hear the same, what is committed is told by `told` alone.
         Answers whether all do. Raises `StoreError`."""
+        ...
+
+    async def identity(self) -> str:
+        """What tells this database from others on the same bus, copies of it too. Raises `StoreError`."""
         ...
 
     def tell(self, news: str) -> None:

@@ -15,13 +15,13 @@ directives that stand in the last text of the user:
 | `!slow 8 120` | eight words, 120 ms before each |
 | `!slowtool 300 add {}` | waits 300 ms, then calls |
 | `!length` | is cut off |
-| `!error text` | refuses (status 400) |
+| `!error text` | refuses (status 400), with `mock model failure` when nothing is said |
 | `!unavailable text` | cannot answer now (status 503), however often it is asked |
 | `!miderror text` | says `partial text`, and breaks off |
 | `!net agent:research topic > tool:add {}` | routes to one after the other, in a network's answers |
 | `!prompt` | the conversation as JSON |
 | a conversation that a title is wanted for | `Mock generated title` |
-| anything else | `Echo: <text>` |
+| anything else | `Echo: <text>`; behind results of tools, `Results: [...]` |
 
 Invariant: an answer to directives depends on the conversation alone, ids included, so that the same request after a
 crash, or in another process, is answered the same.
@@ -199,7 +199,7 @@ def directive(asked: Asked) -> Turn:
     found = re.match(r"!(\w+)\s*(.*)", asked.text.strip(), re.DOTALL)
     make = _DIRECTIVES.get(found[1]) if found else None
     if found is None or make is None:
-        return f"Echo: {asked.text}"
+        return f"Results: {encode(asked.results).decode()}" if asked.results else f"Echo: {asked.text}"
     return make(asked, found[2].strip())
 
 
@@ -261,7 +261,7 @@ _DIRECTIVES: Final[dict[str, Callable[[Asked, str], Turn]]] = {
     "source": lambda asked, rest: ["See source.", Source("https://example.com/a", "Example A")],
     "file": lambda asked, rest: ["See file.", File("aGVsbG8=", "text/plain")],
     "length": lambda asked, rest: ["Cut off", Finish("length")],
-    "error": lambda asked, rest: Fail(rest or "error", 400),
+    "error": lambda asked, rest: Fail(rest or "mock model failure", 400),
     "unavailable": lambda asked, rest: Fail(rest or "unavailable", 503),
     "miderror": lambda asked, rest: ["partial text", Fail(rest or "error", 400)],
 }

@@ -66,6 +66,18 @@ def test_results_of_tools_find_their_calls() -> None:
     assert len(alone) == 1
 
 
+def test_a_call_that_is_told_again_is_read_once() -> None:
+    call = {"type": "tool-call", "toolCallId": "c1", "toolName": "t", "args": {}}
+    result = {"type": "tool-result", "toolCallId": "c1", "toolName": "t", "output": {"type": "json", "value": 5}}
+    again = {"type": "tool-invocation", "toolInvocation": {**call, "state": "result", "result": 5}}
+    later = {"role": "assistant", "parts": [again, {"type": "text", "text": "and"}]}
+    messages = read([{"role": "assistant", "content": [call]}, {"role": "tool", "content": [result]}, later])
+    assert messages[0].parts == [ToolPart(ToolInvocation("result", "c1", "t", {}, 5))]
+    assert [message.text for message in messages] == ["", "and"]
+    assert len(messages[1].parts) == 1
+    assert len(read([later, {"role": "assistant", "content": [call]}])) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

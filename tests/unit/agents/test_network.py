@@ -159,7 +159,7 @@ async def test_a_tool_that_needs_approval_waits_for_it() -> None:
 
 async def test_a_tool_that_is_declined_is_not_called() -> None:
     rest = await decided(False, "too dear")
-    assert rest[0].payload["result"] == "The person declined it: too dear"
+    assert rest[0].payload["result"] == "too dear"
 
 
 async def test_the_result_as_an_object() -> None:

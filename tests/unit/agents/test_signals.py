@@ -288,6 +288,14 @@ async def test_followers_are_told_of_persisted_signals() -> None:
         assert finish.payload["output"]["usage"]["totalTokens"] == 0
 
 
+async def test_followers_of_another_resource_hear_no_persisted_signals() -> None:
+    # There is no such thread when they come, so nobody can refuse them.
+    async with sending() as (signals, runs, _), signals.subscribe("t", "stranger") as stranger:
+        await signals.send_message("ops", "secret", **HERE, if_idle={"behavior": "persist"})
+        await runs.begin(AgentRun("theirs", "ops", "1", "h", "t", "stranger"))
+        assert await heard(stranger, 1) == [("start", "theirs")]
+
+
 async def test_followers_hear_what_begins_in_another_process() -> None:
     async with sending() as (signals, runs, storage):
         # Another object for the same data: what changes by it wakes nobody here.

@@ -108,5 +108,39 @@ def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
         RedisBus(url)
 
 
+async def test_what_cannot_be_taken_in_ends_nothing(
+    valkey_server: ValkeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    from redis.asyncio import Redis
+
+    def take(text: str) -> None:
+        heard.append(text)
+        if text == "poison":
+            raise LookupError("nobody knows what that is")
+
+    heard: list[str] = []
+    async with members((valkey_server.url, "p"), (valkey_server.url, "p")) as (one, other):
+        other.bus._heard = take
+        client = Redis.from_url(valkey_server.url)
+        await client.publish("perdure:p", b"\xff\xfe \xff")
+        await client.aclose()
+        one.bus.publish(["poison", "good"])
+        await soon(lambda: heard[-1:] == ["good"])
+        assert other.bus.up
+    assert "nobody knows what that is" in caplog.text
+
+
+@pytest.mark.parametrize("password", ["se/cret", "se#cret", "se?cret", "se@cret", "6379/secret"])
+def test_a_password_that_breaks_the_url_is_not_shown_either(password: str) -> None:
+    try:
+        told = RedisBus(f"redis://app:{password}@cache:6379").shown
+    except ValueError as error:
+        told = str(error)
+        assert "percent" in told
+        assert error.__cause__ is None
+        assert error.__suppress_context__
+    assert "cret" not in told
+
+
 def test_the_password_is_not_shown() -> None:
     assert RedisBus("valkeys://app:secret@cache:6380/2?ssl_cert_reqs=none").shown == "valkeys://***@cache:6380/2"

@@ -81,6 +81,16 @@ def test_a_document_without_a_fault_has_no_findings() -> None:
         ("method: GET", "method: GET\n        outputRawFormat: protobuf", "missing-key", 16),
         ("method: GET", "method: GET\n        body: {type: jsn, data: 1}", "unknown-body", 18),
         ("https://shop.test", "ftp://shop.test", "bad-uri", 10),
+        ("https://shop.test", "https://me:sesame@shop.test", "bad-uri", 10),
+        ("https://shop.test/api", "'https://['", "bad-uri", 10),
+        ("https://shop.test/api", "https://sh op.test", "bad-uri", 10),
+        ("- namespace: env", "- {namespace: b, location: 'vault://x'}\n- namespace: env", "unknown-location", 4),
+        ("- namespace: env", "- {namespace: b, location: 'file://['}\n- namespace: env", "unknown-location", 4),
+        ("  exposes:", "  - {import: a, from: 'file://['}\n  exposes:", "import-failed", 20),
+        ("with: {id: tools.id}", "with: {id: '{{ord}}'}", "unknown-name", 30),
+        ("with: {id: tools.id}", "with: {id: 'a-{{tools.ord}}'}", "unknown-name", 30),
+        ("'{{TOKEN}}'", "'{{OTHER.TOKEN}}'", "undeclared-bind", 1),
+        ("'{{TOKEN}}'", "'{{shop_token}}'", "undeclared-bind", 1),
         ("naftiko: 1.0.0-alpha2\n", "", "missing-key", 1),
         ("      call: shop", "      steps: [{name: a, type: script, file: x.py}]\n      call: shop", "not-run", 29),
         ("{type: string, mapping: $.state}", "{type: object, mapping: $.}", "whole-output", 32),
@@ -94,6 +104,18 @@ def test_a_document_without_a_fault_has_no_findings() -> None:
 def test_a_fault_is_found_at_its_line(old: str, new: str, code: str, line: int) -> None:
     assert old in GOOD
     assert codes(GOOD.replace(old, new, 1)).get(code) == line
+
+
+def test_credentials_without_a_value_keep_it_from_running() -> None:
+    document = opened(GOOD.replace("'{{TOKEN}}'", "'{{shop_token}}'"))
+    document.bind({"TOKEN": "a"}, {})
+    with pytest.raises(CapabilityError, match="shop_token has no value: set shop_token in the environment"):
+        document.findings.raise_errors()
+
+
+@pytest.mark.parametrize("value", ["'{{id}}'", "'{{tools.id}}-{{TOKEN}}'", "'{{env.TOKEN}}'"])
+def test_names_that_something_gives_a_value_to(value: str) -> None:
+    assert codes(GOOD.replace("{id: tools.id}", f"{{id: {value}}}")) == {}
 
 
 def test_a_misspelt_key_is_told_its_right_name() -> None:

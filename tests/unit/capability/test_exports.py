@@ -210,6 +210,7 @@ def test_run_refuses_what_it_cannot_run(tmp_path: Path) -> None:
     assert strict.exit_code == 1 and "single-brace" in strict.stderr
     for wrong, told in {
         "--base-uri=workflow=ftp://x": "write NS=https://HOST",
+        "--base-uri=workflow=http://me:sesame@x": "credentials do not belong into an address",
         "--base-uri=nobody=http://x": "nothing is consumed under nobody",
         "--set=X": "write NAME=VALUE",
         "--set=OTHER=1": "--set OTHER: no document has that variable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from perdure.capability.findings import CapabilityError
 from perdure.capability.formats import FormatError, read
 from perdure.capability.jsonpath import JsonPathError
 from perdure.capability.jsonpath import parse as path
@@ -184,11 +185,9 @@ async def test_credentials(authentication: str, header: tuple[str, str], query: 
     assert upstream.last.query == query
 
 
-async def test_a_credential_is_never_taken_from_a_caller() -> None:
-    upstream = FakeUpstream(lambda request: {})
-    with pytest.raises(CallError) as caught:
-        await perform(made(upstream, authentication="{type: bearer, token: '{{id}}'}"), "call", id="1")
-    assert (caught.value.code, upstream.requests) == ("credentials_missing", [])
+def test_a_credential_is_never_taken_from_a_caller() -> None:
+    with pytest.raises(CapabilityError, match="id has no value: set id in the environment"):
+        made(FakeUpstream(lambda request: {}), authentication="{type: bearer, token: '{{id}}'}")
 
 
 STEPS = """\

@@ -15,6 +15,7 @@ from perdure.node import Node
 from perdure.runner.handle import RunHandle
 from perdure.store.protocol import EVERYTHING
 from perdure.wire.realtime import Topic
+from tests.support.postgres import PostgresServer
 from tests.support.valkey import ValkeyServer
 
 
@@ -127,6 +128,26 @@ async def test_two_buses_are_as_good_as_none(
         await soon(lambda: all(bus is not None and bus.up for bus in (n.runner.neighbours.relay.bus for n in nodes)))
         await works(nodes[0], nodes[1], 1)
         assert not any(node.runner.neighbours.relay.shared for node in nodes)
+
+
+async def test_a_copy_of_a_database_on_the_same_bus_is_another_installation(
+    postgres_server: PostgresServer, postgres_template: str, valkey_server: ValkeyServer
+) -> None:
+    url = postgres_server.copy_of(postgres_template)
+    async with nodes_on(url, None):
+        pass
+    copy = postgres_server.copy_of(url)
+    async with nodes_on(url, valkey_server.url) as (one,), nodes_on(copy, valkey_server.url) as (other,):
+        await soon(lambda: all_share([one, other]))
+        assert one.secret("bus") == other.secret("bus")
+        with one.realtime.subscribed([Topic("c", "t")]) as heard:
+            other.realtime.publish("c", "t", "of the copy")
+            await works(other, other, 1)
+            one.realtime.publish("c", "t", "its own")
+            message = await asyncio.wait_for(heard.next(), 30)
+        assert b"its own" in message.body
+    for each in (url, copy):
+        postgres_server.drop_database(each)
 
 
 async def test_a_bus_that_is_not_there_keeps_nobody_from_working(postgres_url: str) -> None:

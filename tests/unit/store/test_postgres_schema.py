@@ -20,7 +20,7 @@ from tests.support.postgres_session import PostgresSession
 OWN = {
     "put_blobs", "put_blob_uses", "blobs", "begin", "begin_view", "join", "enter", "tidy", "lock_versions",
     "create_versions", "versions", "put_version", "older_alive", "has_versions", "known_nodes", "tell_all", "now",
-    "join_bus", "is_shared", "has_database",
+    "join_bus", "is_shared", "has_database", "identity",
 }  # fmt: skip
 """The statements that the store asks for itself."""
 SEVERAL = {"begin", "begin_view", "create_versions"}
@@ -83,18 +83,20 @@ async def test_an_older_database_gets_what_it_lacks_and_nothing_is_removed_under
         *migrations(),
         Migration(number, "pre", "CREATE TABLE perdure.better (id text)"),
         Migration(number, "post", "DROP TABLE perdure.better"),
+        Migration(number + 1, "pre", "CREATE TABLE perdure.best (id text)"),
     ]
     session = PostgresSession(postgres_url)
     try:
         monkeypatch.setattr(migrate, "migrations", lambda: newer)
         await _opened_and_closed(postgres_url)
         assert session.execute("SELECT to_regclass('perdure.better')::text") == [("perdure.better",)]
+        assert session.execute("SELECT to_regclass('perdure.best')::text") == [("perdure.best",)], "needed by the newer"
         await old.close()
         session.execute("UPDATE perdure.writer SET at = at - interval '10 min'")
         await _opened_and_closed(postgres_url)
         assert session.execute("SELECT to_regclass('perdure.better')::text") == [(None,)]
         monkeypatch.undo()
-        with pytest.raises(StoreError, match=rf"schema version {number}, this perdure knows up to {number - 1}"):
+        with pytest.raises(StoreError, match=rf"schema version {number + 1}, this perdure knows up to {number - 1}"):
             await _opened_and_closed(postgres_url)
     finally:
         session.close()

@@ -141,7 +141,7 @@ class DurableAgent(Answering, DurableBackground):
         return await listing.suspended_runs(
             self.engine,
             self.id,
-            self._settings.keep_for,
+            self._mended,
             thread_id=thread_id,
             resource_id=resource_id,
             from_date=from_date,
@@ -157,7 +157,7 @@ class DurableAgent(Answering, DurableBackground):
         return await listing.active_runs(
             self.engine,
             self.id,
-            self._settings.keep_for,
+            self._mended,
             thread_id=thread_id,
             resource_id=resource_id,
             page=page,

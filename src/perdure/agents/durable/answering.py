@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from perdure.agents.durable import listing
 from perdure.agents.durable.base import DurableBase
 from perdure.agents.durable.decisions import Given, Resumed, asked_above, decide
-from perdure.agents.durable.listing import OpenQuestion, mended
+from perdure.agents.durable.listing import OpenQuestion
 from perdure.agents.durable.reading import check_reading, drained
 from perdure.agents.durable.run import DurableRun
 from perdure.agents.errors import ConflictError, InvalidOptionError
@@ -103,7 +103,7 @@ class Answering(DurableBase):
     ) -> DurableRun:
         how = check_reading(reading)
         engine = self.engine
-        run = await mended(engine, await self._known(run_id), self._settings.keep_for)
+        run = await self._mended(await self._known(run_id))
         accepted = self._settings.accepts_versions
         if run.agent_version != self.version and accepted is not None and run.agent_version not in accepted:
             raise ConflictError(

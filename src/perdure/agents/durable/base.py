@@ -110,33 +110,23 @@ class DurableBase:
 
     async def get_run(self, run_id: str) -> AgentRun:
         """A run as it stands. Raises `RunNotFoundError`."""
-        return await mended(self.engine, await self._known(run_id), self._settings.keep_for)
+        return await self._mended(await self._known(run_id))
 
     async def list_child_runs(self, run_id: str) -> list[AgentRun]:
         """The runs of sub-agents inside a run, in the order in which they began. Raises `RunNotFoundError`."""
-        engine = self.engine
-        rows = await engine.storage.child_runs((await self._known(run_id)).run_id)
-        return [await mended(engine, row, self._settings.keep_for) for row in rows]
+        rows = await self.engine.storage.child_runs((await self._known(run_id)).run_id)
+        return [await self._mended(row) for row in rows]
 
     async def abort(self, run_id: str, reason: str | None = None) -> bool:
         """Ends a run, wherever it is carried out; whether it was still going on. Raises `RunNotFoundError`."""
-        engine = self.engine
-        run = await mended(engine, await self._known(run_id), self._settings.keep_for)
+        run = await self._mended(await self._known(run_id))
         if run.status in OVER:
             return False
         _log.info("run %s of agent %s is aborted: %s", run_id, self.id, reason or "no reason is given")
         if run.engine_run_id is not None:
-            await engine.cancel(run.engine_run_id)
+            await self.engine.cancel(run.engine_run_id)
         # It may have come to its end by itself meanwhile.
-        ended = await mended(engine, run, self._settings.keep_for)
-        if ended.status == "aborted":
-            await self._aborted(ended)
-            for child in await engine.storage.child_runs(run_id):
-                # The engine ends them with their parent; whoever asks now is told so.
-                await self.abort(child.run_id, reason)
-        if ended.thread_id is not None:
-            await self._pass_on(run_id)
-        return ended.status == "aborted"
+        return (await self._mended(run)).status == "aborted"
 
     abort_run = abort
 
@@ -191,6 +181,19 @@ class DurableBase:
             return self._local
         return self._engine()
 
+    async def _mended(self, run: AgentRun) -> AgentRun:
+        """A run as it stands; one that is found to have been ended from outside is cleared up after."""
+        ended = await mended(self.engine, run, self._settings.keep_for)
+        if ended.status != "aborted" or run.status in OVER:
+            return ended
+        await self._aborted(ended)
+        for child in await self.engine.storage.child_runs(run.run_id):
+            # The engine ends them with their parent; whoever asks now is told so.
+            await self.abort(child.run_id)
+        if ended.thread_id is not None:
+            await self._pass_on(run.run_id)
+        return ended
+
     async def _aborted(self, run: AgentRun) -> None:
         """A run was ended: what it had said is kept in its thread."""
         if run.thread_id is None or run.engine_run_id is None:
@@ -213,4 +216,5 @@ class DurableBase:
         return run
 
     async def _read(self, run: AgentRun, after: int, how: Reading) -> DurableRun:
-        return await read(self.engine, run, after, how, partial(self.abort, run.run_id))
+        seen = partial(self.get_run, run.run_id)
+        return await read(self.engine, run, after, how, partial(self.abort, run.run_id), seen)

@@ -166,13 +166,16 @@ class Children:
         shown = question.tool_call_id if alone else question.place
 
         async def announce() -> Chunk:
+            await delegation.keep()
             return announcement(journal.run_id, question, shown)
 
         decision = await journal.ask(question, announce)
-        hand_down = partial(self._hand_down, delegation.run_id, question.inner, decision)
+        hand_down = partial(self._hand_down, delegation, question.inner, decision)
         await journal.step(f"{delegation.id}/decide:{question.inner}", hand_down, retries=MAX_RETRIES)
 
-    async def _hand_down(self, run_id: str, place: str, decision: Decision | None, _: StepScope) -> None:
+    async def _hand_down(self, delegation: Delegation, place: str, decision: Decision | None, _: StepScope) -> None:
+        run_id = delegation.run_id
+        await delegation.keep()
         found = decision or Decision(False, _NOT_IN_TIME)
         told = ApprovalDecision(found.approved, found.reason, found.data, found.args, found.by)
         try:

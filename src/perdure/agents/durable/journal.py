@@ -155,6 +155,16 @@ class DurableJournal:
         await storage.set_run_status(whose.run_id, "suspended")
         self.push(await announce())
 
+    async def open_questions(self) -> dict[str, Question]:
+        page = await self._engine.storage.approvals(run_ids=[self.run_id], statuses=["pending"], per_page=None)
+        rows = sorted(page.items, key=lambda row: (row.asked_at, row.tool_call_id))
+        return {
+            row.tool_call_id: Question(
+                row.tool_call_id, row.tool_name, row.args, row.kind, row.args_hash, row.payload, row.resume_schema
+            )
+            for row in rows
+        }
+
     async def until_it_waits(self, wait: str) -> None:
         """Inside a step: until the engine knows that the run waits in the step `wait`."""
         hashed = step_hash(wait)

@@ -6,8 +6,9 @@ mended when somebody asks.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -26,6 +27,8 @@ _ENDED: Final[dict[RunStatus, AgentRunStatus]] = {
     RunStatus.CANCELLED: "aborted",
     RunStatus.SKIPPED: "aborted",
 }
+Mend: TypeAlias = Callable[[AgentRun], Awaitable[AgentRun]]
+"""Gives a run as it stands; its row may not know yet that it is over."""
 _MENDED: Final = 100
 """How often a page is asked for."""
 
@@ -79,7 +82,7 @@ async def mended(engine: Engine, run: AgentRun, keep_for: int | None = None) -> 
 async def active_runs(
     engine: Engine,
     agent_id: str,
-    keep_for: int | None,
+    mend: Mend,
     *,
     thread_id: str | None = None,
     resource_id: str | None = None,
@@ -90,7 +93,7 @@ async def active_runs(
     return await _page(
         engine,
         ["running", "suspended"],
-        keep_for,
+        mend,
         agent_id=agent_id,
         thread_id=thread_id,
         resource_id=resource_id,
@@ -99,11 +102,11 @@ async def active_runs(
     )
 
 
-async def _page(engine: Engine, statuses: list[AgentRunStatus], keep_for: int | None, **chosen: Json) -> Page[AgentRun]:
+async def _page(engine: Engine, statuses: list[AgentRunStatus], mend: Mend, **chosen: Json) -> Page[AgentRun]:
     """A page of runs, asked for until none of it is over in truth."""
     found = await engine.storage.runs(statuses=statuses, **chosen)
     for _ in range(_MENDED):
-        over = [(await mended(engine, run, keep_for)).status in OVER for run in found.items]
+        over = [(await mend(run)).status in OVER for run in found.items]
         if not any(over):
             break
         found = await engine.storage.runs(statuses=statuses, **chosen)
@@ -113,7 +116,7 @@ async def _page(engine: Engine, statuses: list[AgentRunStatus], keep_for: int | 
 async def suspended_runs(
     engine: Engine,
     agent_id: str,
-    keep_for: int | None,
+    mend: Mend,
     *,
     thread_id: str | None = None,
     resource_id: str | None = None,
@@ -127,7 +130,7 @@ async def suspended_runs(
     found = await _page(
         engine,
         ["suspended"],
-        keep_for,
+        mend,
         agent_id=agent_id,
         thread_id=thread_id,
         resource_id=resource_id,

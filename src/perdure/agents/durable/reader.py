@@ -8,7 +8,7 @@ decision. Readers share nothing: one that is closed, slow or gone does not touch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -38,7 +38,8 @@ class StreamInterruptedError(PerdureError):
 class ChunkReader:
     """The chunks of a run after an offset. Iterate over it; `aclose` ends only this reader.
 
-    `keep_open`: go on over suspensions. `cursor` is the place of what was read last: the offset to observe on from.
+    `keep_open`: go on over suspensions. `silent` is awaited where the run has ended without saying so. `cursor` is the
+    place of what was read last: the offset to observe on from.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ChunkReader:
         after: int = 0,
         view: View = "committed",
         keep_open: bool = False,
+        silent: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.cursor = after
         self._engine = engine
@@ -57,6 +59,7 @@ class ChunkReader:
         self._engine_run_id = engine_run_id
         self._after = after
         self._keep_open = keep_open
+        self._silent = silent
         self._everything = view == "live"
         self._log = LogView(run_id, view, after)
         self._told: frozenset[str] = frozenset()
@@ -145,6 +148,8 @@ class ChunkReader:
 
     async def _ending(self, index: int) -> list[Chunk]:
         """The end of a run that did not say it itself."""
+        if self._silent is not None:
+            await self._silent()
         standing = await self._engine.standing(self._engine_run_id)
         told = ending(self._run_id, standing.status, standing.output, self._log.usage)
         for said in told:

@@ -80,11 +80,21 @@ async def begun(engine: Engine, run: AgentRun, patience: float) -> str:
 
 
 async def read(
-    engine: Engine, run: AgentRun, after: int, how: Reading, abort: Callable[[], Awaitable[bool]]
+    engine: Engine,
+    run: AgentRun,
+    after: int,
+    how: Reading,
+    abort: Callable[[], Awaitable[bool]],
+    silent: Callable[[], Awaitable[object]],
 ) -> DurableRun:
-    """A reader of a run from after a place. Raises `GoneError` for a run that never began."""
+    """A reader of a run from after a place. Raises `GoneError` for a run that never began.
+
+    `silent` is called where the run has ended without saying so.
+    """
     engine_run_id = await begun(engine, run, _PATIENCE)
-    reader = ChunkReader(engine, run.run_id, engine_run_id, after=after, view=how.view, keep_open=how.keep_open)
+    reader = ChunkReader(
+        engine, run.run_id, engine_run_id, after=after, view=how.view, keep_open=how.keep_open, silent=silent
+    )
     output = RunOutput(
         reader,
         run_id=run.run_id,

@@ -287,7 +287,7 @@ class _FinalText:
 
 def _result_of(choice: Choice, outcome: dict[str, Json]) -> Json:
     if "denied" in outcome:
-        return f"The person declined it: {outcome['denied']}"
+        return outcome["denied"]
     if "error" in outcome:
         return f"It failed: {outcome['error'].get('message', '')}"
     result = outcome.get("result")

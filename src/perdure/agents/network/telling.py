@@ -77,6 +77,7 @@ class Teller:
 
     def routing_end(self, number: int, choice: Choice, context: list[Json], usage: Json) -> dict[str, Json]:
         """The router has chosen; what `execution_start` repeats of it."""
+        owner = {"threadId": self._thread_id, "resourceId": self._resource_id, "type": "text"}
         shown: dict[str, Json] = {
             "task": self._task,
             "result": "",
@@ -87,7 +88,7 @@ class Teller:
             "selectionReason": choice.selection_reason,
             "iteration": number,
             "runId": self._routing(number),
-            "conversationContext": context,
+            "conversationContext": [{**each, **owner} for each in context],
         }
         self.say("routing-agent-end", **shown, usage=usage)
         return shown

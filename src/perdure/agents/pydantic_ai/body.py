@@ -42,6 +42,7 @@ from perdure.agents.pydantic_ai.durability import PerdureDurability
 from perdure.agents.pydantic_ai.remembering import Thread, said_in
 from perdure.agents.responding import args_hash
 from perdure.agents.splitting import split_options
+from perdure.agents.starting import check_names, users_resource
 from perdure.agents.state import RunInput, RunResult
 from perdure.agents.storage import AgentStorage
 from perdure.model.errors import ConfigError, StepError
@@ -102,11 +103,13 @@ class PydanticBody:
         self._memory.scope(split.data.memory)
         run_id = split.run_id or new_id()
         read = read_messages(messages, new_id=lambda place: f"{run_id}-u{place}", now=now)
+        check_names(run_id, read, split.data.memory)
         memory = split.data.memory or {}
         thread = memory.get("thread")
         thread_id = thread.get("id") if isinstance(thread, dict) else thread
         sent = [message_to_json(message) for message in read]
-        request = RunInput(run_id, self.id, sent, split.data, now, thread_id, memory.get("resource"))
+        resource = memory.get("resource") or users_resource(split.data)
+        request = RunInput(run_id, self.id, sent, split.data, now, thread_id, resource)
         same = [{key: value for key, value in message.items() if key != "createdAt"} for message in sent]
         asked = {"messages": same, "options": split.data.to_json(), "agent": self.id}
         return Request(

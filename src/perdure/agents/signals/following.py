@@ -120,8 +120,16 @@ class Subscription:
             self._since = found[-1].created_at
         for queued in await self._storage.persisted_since(self._thread_id, self._place):
             self._place = queued.seq
-            for said in _as_chunks(queued, self._storage):
-                await self._said.put(said)
+            if await self._is_ours():
+                for said in _as_chunks(queued, self._storage):
+                    await self._said.put(said)
+
+    async def _is_ours(self) -> bool:
+        # Asked again each time: the thread may have been made, or given away, since this began to listen.
+        if self._resource_id is None:
+            return True
+        thread = await self._storage.thread(self._thread_id)
+        return thread is not None and thread.resource_id == self._resource_id
 
     def _follow(self, run: AgentRun) -> None:
         # One that is put down and has not begun says nothing yet: a later look finds it.

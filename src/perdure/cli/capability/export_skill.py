@@ -33,8 +33,8 @@ def command(file: Path | None, output: Path, name: str, url: str, force: bool) -
             text = generate(url)
             opened = open_text(text, "perdure", lambda location: "")
         else:
-            text = file.read_text(encoding="utf-8-sig")
             opened = open_file(file)
+            text = file.read_text(encoding="utf-8-sig")
         opened.findings.raise_errors()
     except (DocumentError, CapabilityError) as error:
         raise click.ClickException(str(error)) from error

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -70,6 +71,8 @@ def chosen(
         namespace, _, target = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
         if not target.startswith(("http://", "https://")):
             raise click.UsageError(f"--base-uri {text}: write NS=https://HOST, with a namespace of the file")
+        if "@" in urlsplit(target).netloc:
+            raise click.UsageError("--base-uri: credentials do not belong into an address; the document has them")
         placed[namespace] = target
     variables: dict[str, str] = {}
     for text in given:

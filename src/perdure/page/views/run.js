@@ -12,6 +12,8 @@ import { duration, time } from "../times.js"
 import { bars, places } from "../waterfall.js"
 import { showStep } from "./step.js"
 
+const ENDED_PAUSE = 15_000 // between two looks at a run that has ended
+
 export async function show(root, { params, query, signal }) {
   const id = params.run
   const state = { told: null, step: query.get("step") }
@@ -30,6 +32,9 @@ export async function show(root, { params, query, signal }) {
   put(root, head, about, waits, h("h2", null, "Timeline"), steps, outcome, said)
 
   async function refresh() {
+    // What has ended gets notes at most: a long timeline is not asked for again every second.
+    if (state.told && isOver(state.told.run.status) && Date.now() - state.at < ENDED_PAUSE) return
+    state.at = Date.now()
     const { data } = await get(`v2/runs/${id}/steps`, {}, signal)
     const before = state.told
     state.told = data
@@ -45,7 +50,7 @@ export async function show(root, { params, query, signal }) {
 
   function drawHead() {
     const { run, events } = state.told
-    put(head, h("h1", null, run.function.name, " ", badge(run.status)), actions(run))
+    put(head, h("h1", null, run.function.name, " ", badge(run.status)), actions(run), problem(run))
     drawTimes()
     put(outcome, result(run), input(events))
   }
@@ -77,7 +82,7 @@ export async function show(root, { params, query, signal }) {
     const { run, steps: found } = state.told
     if (!found.length) {
       steps.hidden = true
-      if (!before) steps.before(empty("No step has been recorded.", h("p", null, "A step shows when it has ended, waits or failed.")))
+      if (!before) steps.before(empty("No step has begun.", h("p", null, "Steps of apps on other servers, and of other nodes, show when they have ended, wait or failed.")))
       return
     }
     if (steps.hidden) steps.previousElementSibling.remove()
@@ -160,8 +165,9 @@ function driver({ driver, run }) {
   return told ? h("p.note", null, ...told) : null
 }
 
-function attempts({ attempts }) {
-  if (!attempts.length) return null
+function attempts({ run, attempts }) {
+  // The only attempt of a run that failed says what its error says.
+  if (attempts.length < (run.status === "FAILED" ? 2 : 1)) return null
   const each = attempts.map((attempt) =>
     h("div", null, h("strong", null, `Attempt ${attempt.attempt + 1}`), " ", time(attempt.endedAt), jsonView(attempt.error)))
   return card("Attempts of the function that failed", h("div.attempts", null, ...each))
@@ -172,13 +178,17 @@ function notes({ notes }) {
   return card("Notes", ...notes.map((note) => h("div", null, h("strong", null, note.kind), " ", time(note.updatedAt), jsonView(note.values))))
 }
 
+function problem({ status, output }) {
+  if (status !== "FAILED" || output === undefined) return null
+  return h("p.bad.problem", null, h("strong", null, `${output?.name ?? "Error"}: ${output?.message ?? output}`))
+}
+
 function result(run) {
   if (run.output === undefined) return null
   const bad = run.status === "FAILED"
   const stack = bad && run.output?.stack
   return card(
     bad ? "Error" : "Output",
-    bad && h("p.bad", null, h("strong", null, `${run.output?.name ?? "Error"}: ${run.output?.message ?? run.output}`)),
     stack && h("pre", { tabindex: "0" }, stack),
     jsonView(run.output),
   )

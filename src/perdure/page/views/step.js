@@ -45,6 +45,7 @@ function tried(step) {
 function actions(run, step, refresh) {
   const path = `v2/runs/${run.id}/steps/${encodeURIComponent(step.id)}`
   const rests = RESTS.includes(step.status) && !isOver(run.status)
+  if (step.status === "RUNNING") return h("p.note", null, "It executes right now: let it end, or cancel the run.")
   return h(
     "div.actions",
     null,

@@ -21,7 +21,7 @@ from perdure.agents.tasks.asking import merged
 from perdure.engine.agents.records import SETTLED, TaskStatus
 from perdure.engine.agents.tasks import TaskOrder
 from perdure.model.json import Json
-from perdure.server.agents.callers import check_owner
+from perdure.server.agents.callers import check_owner, may_use
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.agents.registry import Agents, ServedAgent
 from perdure.server.agents.requests import body_of, date_of, page_of
@@ -32,6 +32,7 @@ _STATUSES: Final = get_args(TaskStatus)
 _DATES: Final = {"createdAt": "created_at", "startedAt": "started_at", "completedAt": "completed_at"}
 _GLANCE: Final = 0.5
 """How often (seconds) one looks for tasks that another process has begun."""
+_NO_TASK: Final = "Background task not found"
 _LATEST: Final = 100
 _AT_ONCE: Final = 1000
 
@@ -81,7 +82,7 @@ class BackgroundHandlers:
         """`GET /api/background-tasks/stream`: what tasks say that go on, and those that come; all of one, if named."""
         asked = request.query_params.get("taskId")
         if asked:
-            served, task = await self._found(asked)
+            served, task = await self._asked(request, asked)
             chunks: AsyncGenerator[Chunk] = served.run.stream_background_task(task.id)
         else:
             chunks = merged(self._known(request), self._said_by)
@@ -132,11 +133,14 @@ class BackgroundHandlers:
     def _chosen(self, request: Request) -> list[ServedAgent]:
         agent = request.query_params.get("agentId")
         found = [served for served in self._agents.all() if agent in (None, "", served.id)]
+        found = [served for served in found if may_use(request.scope, served.app)]
         return [served for served in found if hasattr(served.run, "list_background_tasks")]
 
-    async def _asked(self, request: Request) -> tuple[ServedAgent, Task]:
-        """The task in the path. Raises `ApiError` (404), `AccessDeniedError`."""
-        served, task = await self._found(request.path_params["task"])
+    async def _asked(self, request: Request, id: str | None = None) -> tuple[ServedAgent, Task]:
+        """The task with an id, or the one in the path. Raises `ApiError` (404), `AccessDeniedError`."""
+        served, task = await self._found(id or request.path_params["task"])
+        if not may_use(request.scope, served.app):
+            raise ApiError(404, _NO_TASK)
         check_owner(request, task.resource_id)
         return served, task
 
@@ -148,7 +152,7 @@ class BackgroundHandlers:
                     return served, await served.run.get_background_task(task_id)
                 except RunNotFoundError:
                     continue
-        raise ApiError(404, "Background task not found")
+        raise ApiError(404, _NO_TASK)
 
 
 async def _all(served: ServedAgent, request: Request, *, since: int | None = None) -> list[Task]:

@@ -20,9 +20,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perdure.agents.errors import AccessDeniedError
+from perdure.agents.starting import USERS_RESOURCE
 from perdure.model.errors import ConfigError
 from perdure.model.json import Json
 from perdure.model.roles import Role
+from perdure.sdk.app import App
 from perdure.sdk.users import Users
 from perdure.server.backend import Backend
 from perdure.server.bodies import header, route_path
@@ -42,10 +44,14 @@ OwnerOf: TypeAlias = Callable[[Json, str], Awaitable[str | None]]
 
 
 class Caller(msgspec.Struct):
-    """A user of an app. `resource`: what the user's threads and runs belong to; None where requests are believed."""
+    """A user of an app. `resource`: what the user's threads and runs belong to; None where requests are believed.
+
+    `apps`: the users of all apps that know this one by the same token, resource and role.
+    """
 
     user: Json
     resource: str | None = None
+    apps: list[Users] = []
 
 
 class RefusedCallError(Exception):
@@ -98,30 +104,46 @@ class Callers:
 
 async def _known(users: Sequence[Users], scope: Scope) -> tuple[Caller, Role]:
     """The user that a request comes from. Raises `RefusedCallError`."""
-    token = _token(scope)
+    token, found = _token(scope), None
     for each in users:
         user = await _user(each, token) if token else None
         if user is None:
             continue
         try:
-            allowed = each.authorize is None or await _settled(each.authorize(user, scope["method"], route_path(scope)))
-            role = Role.OPERATOR if each.role is None else Role.parse(await _settled(each.role(user)))
-            resource = None if each.resource is None else await _settled(each.resource(user))
-            # It travels with runs, as data.
-            user = msgspec.to_builtins(user, str_keys=True)
-        except ConfigError as error:
-            _log.error("the role of a user is none: %s", error)
-            raise RefusedCallError(500, "Authorization error") from error
-        except Exception as error:
-            # It is the app's own code, and may fail in any way; nobody comes in because of that.
-            _log.exception("a user could not be authorized")
-            raise RefusedCallError(500, "Authorization error") from error
-        if not allowed:
-            raise RefusedCallError(403, "Access denied")
-        if each.resource is not None and (not isinstance(resource, str) or not resource):
-            raise RefusedCallError(403, "Access denied")
-        return Caller(user, resource), role
-    raise RefusedCallError(401, "Invalid or expired token")
+            caller, role = await _authorized(each, user, scope)
+        except RefusedCallError:
+            if found is None:
+                raise
+            continue
+        if found is None:
+            found = caller, role
+        if (caller.resource, role) == (found[0].resource, found[1]):
+            found[0].apps.append(each)
+    if found is None:
+        raise RefusedCallError(401, "Invalid or expired token")
+    return found
+
+
+async def _authorized(users: Users, user: Json, scope: Scope) -> tuple[Caller, Role]:
+    """A user, as a caller. Raises `RefusedCallError`."""
+    try:
+        allowed = users.authorize is None or await _settled(users.authorize(user, scope["method"], route_path(scope)))
+        role = Role.OPERATOR if users.role is None else Role.parse(await _settled(users.role(user)))
+        resource = None if users.resource is None else await _settled(users.resource(user))
+        # It travels with runs, as data.
+        user = msgspec.to_builtins(user, str_keys=True)
+    except ConfigError as error:
+        _log.error("the role of a user is none: %s", error)
+        raise RefusedCallError(500, "Authorization error") from error
+    except Exception as error:
+        # It is the app's own code, and may fail in any way; nobody comes in because of that.
+        _log.exception("a user could not be authorized")
+        raise RefusedCallError(500, "Authorization error") from error
+    if not allowed:
+        raise RefusedCallError(403, "Access denied")
+    if users.resource is not None and (not isinstance(resource, str) or not resource):
+        raise RefusedCallError(403, "Access denied")
+    return Caller(user, resource), role
 
 
 async def _user(users: Users, token: str) -> Json:
@@ -155,6 +177,12 @@ def caller_of(request: Request) -> Caller | None:
     """The user that a request comes from; None where it comes from a caller with a key, or nobody asks."""
     found: Caller | None = request.scope.get(_CALLER)
     return found
+
+
+def may_use(scope: Scope, app: App) -> bool:
+    """Whether a caller may use the agents of an app: users of one app have nothing to do with those of another."""
+    caller: Caller | None = scope.get(_CALLER)
+    return caller is None or app.users in caller.apps
 
 
 def resource_of(request: Request) -> str | None:
@@ -211,7 +239,7 @@ def context(request: Request, given: Json) -> dict[str, Json]:
     if caller is not None:
         found["mastra__user"] = caller.user
         if caller.resource is not None:
-            found["mastra__resourceId"] = caller.resource
+            found[USERS_RESOURCE] = caller.resource
     return found
 
 

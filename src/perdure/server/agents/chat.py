@@ -18,7 +18,7 @@ from starlette.responses import Response
 from perdure.agents.errors import AgentError
 from perdure.agents.results import AgentRun
 from perdure.model.json import Json
-from perdure.server.agents.callers import check_run, resource_of
+from perdure.server.agents.callers import check_run, may_use, resource_of
 from perdure.server.agents.chat_network import NetworkParts
 from perdure.server.agents.chat_parts import UiParts
 from perdure.server.agents.chat_requests import Answer, Chat, chat_of, format_of, wanted
@@ -85,6 +85,8 @@ class ChatHandlers:
         chat, named = request.path_params["chat"], request.path_params.get("agent")
         format = format_of(request)
         for served in [self._agents.one(named)] if named is not None else self._agents.all():
+            if not may_use(request.scope, served.app):
+                continue
             run_id = await self._active(served, chat, resource_of(request))
             if run_id is None:
                 continue

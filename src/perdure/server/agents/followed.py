@@ -52,7 +52,13 @@ class Followed:
         served = self._served(said.payload.get("id") or "") if said.type == "start" else None
         declared = None if served is None else served.declared
         provider = "" if declared is None else declared.models.provider
-        transcript = Transcript(run_id, thread_id=self._thread_id, resource_id=self._resource_id, provider=provider)
+        transcript = Transcript(
+            run_id,
+            thread_id=self._thread_id,
+            resource_id=self._resource_id,
+            provider=provider,
+            remembers=served is None or served.memory is not None,
+        )
         return Frames(transcript, durable=served is not None and served.durable, followed=True)
 
 

@@ -11,9 +11,10 @@ from typing import Final
 
 from perdure.agents.chunks import Chunk
 from perdure.agents.fold import StepFold
+from perdure.agents.structured import StructuredOutputError
 from perdure.model.json import Json
-from perdure.server.agents.results import response, short_step
-from perdure.server.agents.transcript import SIGNALS, Transcript, asking
+from perdure.server.agents.results import durable_content, durable_step, response, short_step
+from perdure.server.agents.transcript import EVENT, SIGNALS, Transcript, asking, counts
 
 _REASONS: Final = {"max-steps": "tool-calls", "abort": "tripwire"}
 _RESULTS: Final = frozenset({"tool-result", "tool-error", "tool-output-denied"})
@@ -52,6 +53,7 @@ class Frames:
         self._tripped = False
         self._heard: set[str] = set()
         self._asked: set[str] = set()
+        self._nested: dict[str, Frames] = {}
 
     def of(self, said: Chunk) -> list[dict[str, Json]]:
         """What is told of a chunk."""
@@ -67,7 +69,21 @@ class Frames:
         return [*again, *told]
 
     def _as_it_is(self, said: Chunk) -> list[dict[str, Json]]:
-        return [said]
+        return self._of_sub_agent(said) if said.type.startswith(EVENT) else [said]
+
+    def _of_sub_agent(self, said: Chunk) -> list[dict[str, Json]]:
+        """What a sub-agent of a network says, told as if it were a run of its own."""
+        run_id: str = said.payload.get("runId", "")
+        *before, inner = self.told.nested[run_id]
+        if run_id not in self._nested:
+            self._nested[run_id] = Frames(Transcript(run_id, before=before), durable=False)
+        told = self._nested[run_id].of(inner)
+        return [{**said, "type": f"{EVENT}{each['type']}", "payload": each} for each in told]
+
+    def _used(self, said: Chunk) -> list[dict[str, Json]]:
+        """With the tokens as the provider counts them; where it tells nothing of its own, it is what there is."""
+        usage: dict[str, Json] = said.payload.get("usage") or {}
+        return [{**said, "payload": {**said.payload, "usage": {**usage, "raw": usage.get("raw", counts(usage))}}}]
 
     def _begun(self, said: Chunk) -> list[dict[str, Json]]:
         """Told with what comes next: of a run that is stopped before it has begun, that alone is told."""
@@ -96,6 +112,11 @@ class Frames:
     def _result(self, said: Chunk) -> list[dict[str, Json]]:
         payload = said.payload
         told: list[dict[str, Json]] = [said]
+        if isinstance(payload.get("result"), dict) and "subAgentThreadId" in payload["result"]:
+            # Models are told what a sub-agent has said, and nothing else of its result.
+            output = {"type": "text", "value": payload["result"].get("text")}
+            noted = {"providerMetadata": {"mastra": {"modelOutput": output}}}
+            told = [{**said, "payload": {**noted, **payload}}]
         if said.type == "tool-error":
             told = [{**said, "payload": {**payload, "error": self._tool_error(payload.get("error") or {})}}]
         if self._calls_again and payload["toolCallId"] not in self._heard:
@@ -124,7 +145,13 @@ class Frames:
 
     def _network_question(self, said: Chunk) -> list[dict[str, Json]]:
         self._asked.add(said.payload["toolCallId"])
-        return [{**asking(said), "type": said.type}]
+        told: dict[str, Json] = {**asking(said), "type": said.type}
+        if said.type == "agent-execution-approval" and self.told.execution is not None:
+            # What the sub-agent asks about was told as its own; here the question is about what was handed to it.
+            key, begun = said.payload.get("agentId"), self.told.execution.payload.get("args") or {}
+            about = {"args": {"prompt": begun.get("prompt")}, "toolName": key, "toolCallId": key, "usage": {}}
+            told["payload"] = {**told["payload"], **about}
+        return [told]
 
     def _signal(self, said: Chunk) -> list[dict[str, Json]]:
         if self._followed:
@@ -140,22 +167,37 @@ class Frames:
         return [frame for question in left for frame in self._question(question)]
 
     def _error(self, said: Chunk) -> list[dict[str, Json]]:
-        return [{**said, "payload": {"type": "error", **said.payload}}]
+        error: dict[str, Json] = dict(said.payload.get("error") or {})
+        if error.get("code") == StructuredOutputError.code:
+            error |= {"domain": "AGENT", "category": "SYSTEM", "details": {"value": self.told.fold.step.text}}
+        return [{**said, "payload": {"type": "error", **said.payload, "error": error}}]
 
     def _step_finish(self, said: Chunk) -> list[dict[str, Json]]:
         step = self.told.fold.step
         usage = self.told.call(step).usage
-        return [{**said, "payload": self._ended(said, step, usage)}]
+        payload = self._ended(said, step, usage)
+        if self._durable:
+            payload |= {"type": "finish", "_durableStepContent": durable_content(step)}
+        return [{**said, "payload": payload}]
 
     def _finish(self, said: Chunk) -> list[dict[str, Json]]:
         step = self.told.fold.step
         usage = self.told.usage() or (said.payload.get("output") or {}).get("usage") or {}
         payload = self._ended(said, step, usage)
-        if not self._durable:
+        if self._durable:
+            payload["stepResult"] = {"warnings": [], **payload["stepResult"], "headers": {}}
+            payload["stepResult"]["totalUsage"] = self.told.call(step).usage
+        elif self.told.remembers:
             payload["response"] = response(self.told, [step])
             del payload["response"]["dbMessages"]
             payload["response"]["headers"] = {}
         return [{**said, "payload": payload}]
+
+    def _steps(self, last: StepFold) -> list[dict[str, Json]]:
+        made = [short_step(self.told, each, last=each is last) for each in self.told.steps]
+        if not self._durable:
+            return made
+        return [{**told, **durable_step(each)} for told, each in zip(made, self.told.steps, strict=True)]
 
     def _ended(self, said: Chunk, step: StepFold, usage: dict[str, Json]) -> dict[str, Json]:
         given = said.payload.get("stepResult") or {}
@@ -169,7 +211,9 @@ class Frames:
         if given.get("warnings"):
             result["warnings"] = given["warnings"]
         calls = [call.payload for call in step.tool_calls]
-        kept = {"backgroundTaskPending": True} if said.payload.get("backgroundTaskPending") else {}
+        # A run whose end says so goes on; of a step it only says that there are tasks.
+        pending = said.payload.get("backgroundTaskPending") or (said.type == "step-finish" and self.told.has_tasks)
+        kept = {"backgroundTaskPending": True} if pending else {}
         return {
             "messageId": step.message_id if self._durable else self.told.message_id(),
             "stepResult": result,
@@ -178,7 +222,8 @@ class Frames:
                 "text": step.text,
                 "toolCalls": [{key: call.get(key) for key in ("toolCallId", "toolName", "args")} for call in calls],
                 "usage": usage,
-                "steps": [short_step(self.told, each, last=each is step) for each in self.told.steps],
+                "steps": self._steps(step),
+                **({} if self.told.fold.object is None else {"object": self.told.fold.object}),
             },
             "messages": self.told.model_messages(),
             "processorRetryCount": 0,
@@ -196,6 +241,7 @@ _TOLD: Final = {
     "tool-call-approval": "_question",
     "tool-call-suspended": "_question",
     **dict.fromkeys(_NETWORK, "_network_question"),
+    **dict.fromkeys(("routing-agent-end", "agent-execution-end"), "_used"),
     **dict.fromkeys(SIGNALS, "_signal"),
     "suspended": "_suspended",
     "warning": "_nothing",

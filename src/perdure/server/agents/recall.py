@@ -25,6 +25,7 @@ from perdure.server.agents.threads import Threads
 from perdure.server.envelope import reply
 
 _PART: Final = "query parameters"
+_INCLUDED: Final = 100
 
 
 class RecallHandlers(Threads):
@@ -44,8 +45,11 @@ class RecallHandlers(Threads):
             before=_millis(dates, "end"),
             include=_included(request),
         )
+        # What is included is found by ids, which may be those of anybody's messages.
+        asker = request.query_params.get("resourceId")
+        shown = [each for each in found.items if each.thread_id == thread.id or not asker or each.resource_id == asker]
         counted = {"total": found.total, "page": page, "perPage": per_page, "hasMore": found.has_more}
-        return reply({"messages": list(map(stored_message, found.items)), **counted, "uiMessages": None})
+        return reply({"messages": list(map(stored_message, shown)), **counted, "uiMessages": None})
 
     async def search(self, request: Request) -> Response:
         """`GET /api/memory/search`: messages of a resource, or of a thread, that are near in meaning to a text."""
@@ -102,6 +106,8 @@ def _included(request: Request) -> list[Include]:
     shown = _query(request, "include") or []
     if not isinstance(shown, list) or not all(isinstance(each, dict) and each.get("id") for each in shown):
         raise InvalidRequest("include", "must be a list of objects with an id", _PART)
+    if len(shown) > _INCLUDED:
+        raise InvalidRequest("include", f"must be at most {_INCLUDED} messages", _PART)
     beside = ("withPreviousMessages", "withNextMessages")
     counts = [[each.get(name) or 0 for name in beside] for each in shown]
     if not all(type(count) is int and 0 <= count <= 1000 for pair in counts for count in pair):

@@ -52,6 +52,11 @@ class Agents:
         run = None if known is not None else await self.threads(served).storage.run(run_id)
         return known.resource_id if known is not None else None if run is None else run.resource_id
 
+    def app_of(self, id: str) -> App | None:
+        """The app of an agent, whether or not it can be carried out; None where there is none."""
+        found = self.backend.agents.get(id)
+        return self.stored.app_for(id) if found is None else found[1]
+
     def find(self, id: str) -> ServedAgent | None:
         """The agent with this id, None where there is none."""
         return self.stored.now(id, self.declared(id))

@@ -108,6 +108,26 @@ def short_step(told: Transcript, step: StepFold, *, last: bool) -> dict[str, Jso
     return {**found, "usage": call.usage, "warnings": step.warnings, "response": {**answered, **said}}
 
 
+def durable_step(step: StepFold) -> dict[str, Json]:
+    """What the ends of steps of durable runs tell of a step beside."""
+    calls = [_plain(call) for call in step.tool_calls]
+    results = [_plain(found) for found in step.tool_results]
+    return {"text": step.text, "toolCalls": calls, "toolResults": results, "finishReason": step.finish_reason}
+
+
+def durable_content(step: StepFold) -> list[Json]:
+    """What a step of a durable run has said, in short: its text, its calls, their results."""
+    text: list[Json] = [{"type": "text", "text": step.text}] if step.text else []
+    said = [*step.tool_calls, *step.tool_results]
+    return text + [{"type": each["type"], **_plain(each)} for each in said]
+
+
+def _plain(said: dict[str, Json]) -> dict[str, Json]:
+    """A call or its result without its envelope."""
+    payload: dict[str, Json] = said["payload"]
+    return {key: payload[key] for key in ("toolCallId", "toolName", "args", "result") if key in payload}
+
+
 def _beside(run_id: str, parts: list[Part], kind: type[SourcePart | FilePart]) -> list[Json]:
     """Sources or files as the chunks that told of them."""
     found: list[Json] = []

@@ -96,8 +96,10 @@ class RunHandlers:
             run = await self._agents.threads(served).begin(served.run, messages, options)
         else:
             run = await served.run.stream(messages, **options)
-        given = self._given(run, messages, options)
-        return run, Frames(_transcript(served, run, given), durable=served.durable)
+        # As whoever comes later will be told them: the times of the messages are those of the record.
+        given = await served.begun_with(run.run_id) if served.durable else []
+        told = _transcript(served, run, given or self._given(run, messages, options))
+        return run, Frames(told, durable=served.durable)
 
     # Answering.
 
@@ -330,6 +332,7 @@ def _transcript(served: ServedAgent, run: AgentRun, given: list[Message]) -> Tra
         given=given,
         before=run.output.before,
         provider="" if served.declared is None else served.declared.models.provider,
+        remembers=served.memory is not None,
     )
 
 

@@ -76,6 +76,10 @@ def stored_message(message: Message) -> dict[str, Json]:
     content: dict[str, Json] = {"format": 2, "parts": [part for part in parts if part is not None]}
     if texts and message.role != "signal":
         content["content"] = texts
+    for part in content["parts"]:
+        if part["type"] == "tool-invocation" and part["toolInvocation"]["state"] != "call":
+            # What has come to its result has no time of its own any more.
+            del part["createdAt"]
     if message.metadata:
         content["metadata"] = _asking(message.metadata)
     return {**plain, "createdAt": iso(message.created_at), "content": content}
@@ -101,8 +105,17 @@ def stored(said: Said) -> dict[str, Json]:
     texts = [part.text for _, step in said.steps for part in step if isinstance(part, TextPart)]
     if texts:
         content["content"] = texts[-1]
+    results = [each["toolInvocation"] for each in parts if _has_result(each)]
+    if results and "mastra" not in said.metadata:
+        content["toolInvocations"] = results
     content["metadata"] = {"modelId": said.model, "provider": said.provider, **said.metadata}
     return {"id": said.id, "role": "assistant", "content": content, "createdAt": iso(said.created_at), **said.owner}
+
+
+def _has_result(part: dict[str, Json]) -> bool:
+    """Whether a part is a call with its result, for which nobody was asked."""
+    call: dict[str, Json] = part.get("toolInvocation") or {}
+    return call.get("state") == "result" and "approval" not in call
 
 
 def _stored_part(part: Part, at: int) -> dict[str, Json] | None:
@@ -116,7 +129,8 @@ def _stored_part(part: Part, at: int) -> dict[str, Json] | None:
         plain.setdefault("args", {})
         if part.tool_invocation.state == "result":
             plain.setdefault("result", None)
-        return {"type": "tool-invocation", "toolInvocation": plain, "createdAt": part.created_at or at}
+        noted = {"providerMetadata": part.provider_metadata} if part.provider_metadata else {}
+        return {"type": "tool-invocation", "toolInvocation": plain, **noted, "createdAt": part.created_at or at}
     if isinstance(part, StepStartPart):
         told = {"type": "step-start", "createdAt": part.created_at or at}
         return told if part.model is None else {**told, "model": part.model}
@@ -148,7 +162,8 @@ def _shown_part(part: Part, at: int) -> dict[str, Json] | None:
     if isinstance(part, ReasoningPart):
         return {"type": "reasoning", "text": part.text, "state": "done", **noted}
     if isinstance(part, ToolPart):
-        return _shown_call(part.tool_invocation, at)
+        noted = {"callProviderMetadata": part.provider_metadata} if part.provider_metadata else {}
+        return {**_shown_call(part.tool_invocation, at), **noted}
     if isinstance(part, SourcePart):
         source = part.source
         kept = {"url": source.get("url"), "sourceId": source.get("id"), "title": source.get("title")}
@@ -162,9 +177,11 @@ def _shown_call(call: ToolInvocation, at: int) -> dict[str, Json]:
     told: dict[str, Json] = {"type": f"tool-{call.tool_name}", "toolCallId": call.tool_call_id, "input": call.args}
     if call.state == "result":
         return {**told, "output": call.result, "state": "output-available"}
+    if call.state == "output-denied":
+        return {**told, "output": _denial(call), "state": "output-available"}
     if call.state == "call":
         return {**told, "state": "input-available", "callProviderMetadata": {"mastra": {"createdAt": at}}}
-    return {**told, "state": "output-error", "errorText": call.error_text or _denial(call)}
+    return {**told, "state": "output-error", "errorText": call.error_text or ""}
 
 
 def told_to_models(steps: list[tuple[int, list[Part]]], *, last_open: bool = False) -> list[Json]:
@@ -178,9 +195,9 @@ def told_to_models(steps: list[tuple[int, list[Part]]], *, last_open: bool = Fal
         content = [found for part in parts if (found := _told_part(part, at, is_open=is_open)) is not None]
         if content:
             messages.append({"role": "assistant", "content": content})
-        calls = [part.tool_invocation for part in parts if isinstance(part, ToolPart)]
+        calls = [part for part in parts if isinstance(part, ToolPart)]
         if calls:
-            results = [result_part(call) for call in calls if call.state != "call" and not is_open]
+            results = [result_part(call) for call in calls if call.tool_invocation.state != "call" and not is_open]
             messages.append({"role": "tool", "content": results})
     return messages
 
@@ -200,8 +217,8 @@ def content_of(at: int, parts: list[Part], *, is_open: bool = False) -> list[Jso
             content.append({"type": "file", "file": file})
         elif (found := _told_part(part, at, is_open=is_open)) is not None:
             content.append(found)
-    calls = [part.tool_invocation for part in parts if isinstance(part, ToolPart)]
-    return content + [result_part(call) for call in calls if call.state != "call" and not is_open]
+    calls = [part for part in parts if isinstance(part, ToolPart)]
+    return content + [result_part(call) for call in calls if call.tool_invocation.state != "call" and not is_open]
 
 
 def _told_part(part: Part, at: int, *, is_open: bool = False) -> dict[str, Json] | None:
@@ -216,11 +233,14 @@ def _told_part(part: Part, at: int, *, is_open: bool = False) -> dict[str, Json]
         return None
     call = part.tool_invocation
     told = {"type": "tool-call", "toolCallId": call.tool_call_id, "toolName": call.tool_name, "input": call.args}
+    if part.provider_metadata:
+        return {**told, "providerOptions": part.provider_metadata}
     return {**told, **noted} if call.state == "call" or is_open else told
 
 
-def result_part(call: ToolInvocation) -> dict[str, Json]:
+def result_part(part: ToolPart) -> dict[str, Json]:
     """What came of a call, as models are told it."""
+    call = part.tool_invocation
     if call.state == "output-denied":
         output: dict[str, Json] = {"type": "text", "value": _denial(call)}
     elif call.state == "output-error":
@@ -228,7 +248,8 @@ def result_part(call: ToolInvocation) -> dict[str, Json]:
     else:
         output = {"type": "text" if isinstance(call.result, str) else "json", "value": call.result}
     named = {"toolCallId": call.tool_call_id, "toolName": call.tool_name}
-    return {"type": "tool-result", **named, "input": call.args, "output": output}
+    noted = {"providerOptions": part.provider_metadata} if part.provider_metadata else {}
+    return {"type": "tool-result", **named, "input": call.args, "output": output, **noted}
 
 
 def _denial(call: ToolInvocation) -> str:

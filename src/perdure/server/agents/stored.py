@@ -20,6 +20,7 @@ from perdure.agents.stored.rules import variants_of
 from perdure.agents.stored.storage import NoSuchAgentError, StoredAgent, StoredAgents, Version
 from perdure.engine.agents.stored.versions import STORED_ORDERS, StoredOrder
 from perdure.model.json import Json
+from perdure.server.agents.callers import may_use
 from perdure.server.agents.code_config import config_in_code
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.agents.registry import Agents
@@ -63,7 +64,8 @@ class StoredHandlers:
             page=place,
             per_page=per_page,
         )
-        shown = [agent_record(agent, _version(agent, status)) for agent in found.items]
+        mine = [each for each in found.items if may_use(request.scope, self._agents.stored.app_of(each.app_id))]
+        shown = [agent_record(agent, _version(agent, status)) for agent in mine]
         counted = {"total": found.total, "page": place, "perPage": per_page, "hasMore": found.has_more}
         return reply({"agents": shown, **counted})
 

@@ -72,6 +72,11 @@ class StoredServing:
         """The app that carries out an agent: the one that it was made for, or the first."""
         return next((app for app in self.apps if app.id == app_id), self.apps[0])
 
+    def app_for(self, id: str) -> App | None:
+        """The app of a stored agent that has been looked at; None where there is none."""
+        stored = self._states.get(id, _EMPTY).stored
+        return None if stored is None else self.app_of(stored.app_id)
+
     def registry(self, app_id: str) -> Registry:
         """The parts that an agent may name."""
         return Registry(self.app_of(app_id))

@@ -16,7 +16,7 @@ from perdure.agents.memory.working import DEFAULT_TEMPLATE, template_of
 from perdure.agents.storage import AgentStorage
 from perdure.agents.storage.shapes import Thread
 from perdure.model.json import InvalidJsonError, Json, decode
-from perdure.server.agents.callers import check_owner, resource_of
+from perdure.server.agents.callers import check_owner, may_use, resource_of
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.agents.registry import Agents
 from perdure.server.agents.requests import body_of, page_of, text
@@ -35,7 +35,10 @@ class Threads:
         id = _named(request) or agent
         if not isinstance(id, str) or not id:
             raise InvalidRequest("agentId", "agentId is required", "query parameters")
-        found = self._agents.one(id).memory
+        served = self._agents.one(id)
+        if not may_use(request.scope, served.app):
+            raise ApiError(404, f"Agent with id {id} not found")
+        found = served.memory
         if found is None:
             raise ApiError(400, "Memory is not initialized")
         return found

@@ -14,6 +14,7 @@ from perdure.agents.schemas import ShapeError
 from perdure.agents.stored.selected import Selector
 from perdure.agents.tools import Tool, input_refusal
 from perdure.model.json import Json
+from perdure.server.agents.callers import may_use
 from perdure.server.agents.details import agent_details, tool_details
 from perdure.server.agents.errors import InvalidRequest
 from perdure.server.agents.registry import Agents, ServedAgent
@@ -31,7 +32,7 @@ class ToolHandlers:
         """`GET /api/agents`: all agents, by id."""
         partial = request.query_params.get("partial") == "true"
         context = context_of(request)
-        found = self._agents.all()
+        found = [each for each in self._agents.all() if may_use(request.scope, each.app)]
         return reply({each.id: await agent_details(each, context, listed=True, partial=partial) for each in found})
 
     async def agent(self, request: Request) -> Response:
@@ -50,7 +51,7 @@ class ToolHandlers:
 
     async def tools(self, request: Request) -> Response:
         """`GET /api/tools`: the tools of all agents, by name; of two with one name, that of the agent made first."""
-        return reply({name: tool_details(tool) for name, (_, tool) in self._every().items()})
+        return reply({name: tool_details(tool) for name, (_, tool) in self._every(request).items()})
 
     async def any_tool(self, request: Request) -> Response:
         """`GET /api/tools/{tool}`."""
@@ -60,15 +61,17 @@ class ToolHandlers:
         """`POST /api/tools/{tool}/execute`: one call, outside of any run. Nobody is asked first."""
         return await _executed(request, *self._any(request))
 
-    def _every(self) -> dict[str, tuple[str, Tool]]:
+    def _every(self, request: Request) -> dict[str, tuple[str, Tool]]:
         found: dict[str, tuple[str, Tool]] = {}
         for served in self._agents.all():
+            if not may_use(request.scope, served.app):
+                continue
             for tool in (served.declared.tools if served.declared is not None else {}).values():
                 found.setdefault(tool.name, (served.id, tool))
         return found
 
     def _any(self, request: Request) -> tuple[str, Tool]:
-        found = self._every().get(request.path_params["tool"])
+        found = self._every(request).get(request.path_params["tool"])
         if found is None:
             raise ApiError(404, "Tool not found")
         return found

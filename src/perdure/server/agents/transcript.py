@@ -22,8 +22,11 @@ ASKING: Final = {"tool-call-approval": "approval", "tool-call-suspended": "suspe
 """Kinds of chunks that ask somebody, and for what."""
 SIGNALS: Final = frozenset({"data-user-message", "data-signal"})
 """Kinds of chunks that tell of signals."""
+EVENT: Final = "agent-execution-event-"
+"""What the kinds of chunks begin with that tell of what a sub-agent of a network says."""
 _KEPT: Final = {"approval": "pendingToolApprovals", "suspension": "suspendedTools"}
 """Where a message keeps questions."""
+_TASK_ENDS: Final = frozenset(f"background-task-{end}" for end in ("completed", "failed", "cancelled"))
 _OURS: Final = frozenset({"argsHash", "type", "questions"})
 _ANSWERS: Final = frozenset({"tool-result", "tool-error", "tool-output-denied"})
 
@@ -46,7 +49,10 @@ class ModelCall(msgspec.Struct):
 
 
 class Transcript:
-    """Folds the chunks of one run. `given` are the messages that it was started with, as far as they are known."""
+    """Folds the chunks of one run. `given` are the messages that it was started with, as far as they are known.
+
+    `remembers`: whether its agent has a memory.
+    """
 
     def __init__(
         self,
@@ -57,14 +63,18 @@ class Transcript:
         given: Iterable[Message] = (),
         before: Iterable[Chunk] = (),
         provider: str = "",
+        remembers: bool = True,
     ) -> None:
         self.run_id = run_id
+        self.remembers = remembers
         self.given = list(given)
         self.fold = Fold()
         self.execution: Chunk | None = None
         """What a network has begun, as long as it goes on."""
         self.signalled = False
         """Whether a signal came in after the last step."""
+        self.nested: dict[str, list[Chunk]] = {}
+        """What the sub-agents of a network have said, by their runs."""
         self._signals: list[tuple[int, bool, Json]] = []
         self._provider = provider
         self.thread_id = thread_id
@@ -72,6 +82,7 @@ class Transcript:
         self._calls: dict[str, ModelCall] = {}
         self._asked: dict[str, Chunk] = {}
         self._ends: set[str] = set()
+        self._tasks: set[str] = set()
         for said in before:
             self.take(said)
 
@@ -81,7 +92,9 @@ class Transcript:
         payload = said.payload
         if said.type == "step-start":
             self.signalled = False
-        if said.type.endswith("-execution-start"):
+        if said.type.startswith(EVENT):
+            self.nested.setdefault(payload.get("runId", ""), []).append(Chunk(payload, said.index, said.step))
+        elif said.type.endswith("-execution-start"):
             self.execution = said
         elif said.type.endswith("-execution-end"):
             self.execution = None
@@ -93,6 +106,10 @@ class Transcript:
             call.timestamp = payload.get("timestamp")
         elif said.type == "step-finish":
             self._finished(payload)
+        elif said.type == "background-task-started":
+            self._tasks.add(payload.get("taskId", ""))
+        elif said.type in _TASK_ENDS:
+            self._tasks.discard(payload.get("taskId", ""))
         elif said.type in ASKING:
             self._asked[payload.get("toolCallId", "")] = said
         elif said.type in SIGNALS and self._calls:
@@ -112,7 +129,7 @@ class Transcript:
         failed = (payload.get("stepResult") or {}).get("reason") == "error"
         usage: dict[str, Json] = {} if failed else (payload.get("output") or {}).get("usage") or {}
         # Where a provider has told nothing of its own, it is what there is.
-        call.usage = {**usage, "raw": usage.get("raw", _counts(usage))} if usage else {}
+        call.usage = {**usage, "raw": usage.get("raw", counts(usage))} if usage else {}
 
     def _answered(self, said: Chunk, kind: str) -> None:
         """What is said after a question was answered is a message of its own."""
@@ -126,6 +143,11 @@ class Transcript:
     def call(self, step: StepFold) -> ModelCall:
         """The model call of a step."""
         return self._calls.setdefault(_id(step), ModelCall(provider=self._provider))
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether tasks go on in the background."""
+        return bool(self._tasks)
 
     @property
     def steps(self) -> list[StepFold]:
@@ -216,7 +238,7 @@ class Transcript:
 
 def asking(question: Chunk) -> Chunk:
     """A question as it is asked: its schema is a text, and what only this server's agents know is left out."""
-    kind: Json = question.payload.get("type") or ASKING.get(question.type, "suspension")
+    kind: Json = question.payload.get("type") or ("approval" if question.type.endswith("-approval") else "suspension")
     payload = {key: value for key, value in question.payload.items() if key not in _OURS}
     if kind == "approval":
         payload["resumeSchema"] = APPROVAL
@@ -231,7 +253,8 @@ def _signal_message(said: Chunk) -> Message:
     return as_prompt(signal_message(signal, None, None))
 
 
-def _counts(usage: dict[str, Json]) -> dict[str, Json]:
+def counts(usage: dict[str, Json]) -> dict[str, Json]:
+    """The tokens alone."""
     return {name: usage[name] for name in ("inputTokens", "outputTokens", "totalTokens") if name in usage}
 
 

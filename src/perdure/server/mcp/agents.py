@@ -1,4 +1,6 @@
-"""Agents as tools: `ask_<agent>` asks one, and others decide what waits for a person.
+"""Agents as tools: `ask_<agent>` asks one, `ask_agent` any by its id, and others decide what waits for a person.
+
+Agents that are stored come and go with every edit: they have no tools of their own.
 
 A run that needs a person's word asks the person behind the client, if there is one who can be asked; else the tool
 tells what is waited for, and which tools decide it. For a client that knows tasks a durable agent's run is one.
@@ -28,6 +30,12 @@ _AGENT_ID: Json = {**s.NAME, "description": "The id of the agent; list_agents sh
 _RUN_ID: Json = {**s.NAME, "description": "The id of the agent's run; list_suspended_runs shows those that wait."}
 _CALL_ID: Json = {**s.NAME, "description": "Which tool call is meant; needed only if the run waits for several."}
 
+_MESSAGE: Json = {**s.NAME, "description": "What it is asked, or told to do."}
+_CONVERSATION: dict[str, Json] = {
+    "threadId": {**s.NAME, "description": "The conversation to go on with, if the agent remembers."},
+    "resourceId": {**s.NAME, "description": "Whose conversation it is; needed with threadId."},
+}
+
 
 class AgentTold(msgspec.Struct, frozen=True):
     """An agent that is offered. The runs of a `durable` one survive, and can be tasks."""
@@ -55,16 +63,37 @@ def tools(runs: AgentRuns, agents: Sequence[AgentTold]) -> list[Tool]:
     if not agents:
         return []
     decisions = [_approve(runs), _decline(runs), _resume(runs)]
-    return [*(_ask(runs, each) for each in agents), _list(runs), _suspended(runs, agents), *decisions]
+    return [*(_ask(runs, each) for each in agents), _ask_any(runs), _list(runs), _suspended(runs), *decisions]
+
+
+async def _asked(runs: AgentRuns, agent: str, given: dict[str, Json], caller: Caller) -> Answer:
+    """What an agent answers, or, asked once more, what its run comes to with a person's answers."""
+    if isinstance(caller.state, dict) and "runId" in caller.state:
+        found = await _answered(runs, agent, caller)
+    else:
+        found = await runs.generate(agent, given)
+    return await _told(runs, agent, found, caller)
+
+
+def _ask_any(runs: AgentRuns) -> Tool:
+    async def call(given: dict[str, Json], caller: Caller) -> Answer:
+        return await _asked(runs, given["agentId"], given, caller)
+
+    return Tool(
+        name="ask_agent",
+        title="Ask an agent",
+        description="Asks an agent by its id, such as one that is stored on the server, and gives its answer.",
+        input_schema=s.closed({"agentId": _AGENT_ID, "message": _MESSAGE}, _CONVERSATION),
+        output_schema=_RUN,
+        hints=_ACTS,
+        toolset=TOOLSET,
+        call=call,
+    )
 
 
 def _ask(runs: AgentRuns, agent: AgentTold) -> Tool:
     async def call(given: dict[str, Json], caller: Caller) -> Answer:
-        if isinstance(caller.state, dict) and "runId" in caller.state:
-            found = await _answered(runs, agent.id, caller)
-        else:
-            found = await runs.generate(agent.id, given)
-        return await _told(runs, agent.id, found, caller)
+        return await _asked(runs, agent.id, given, caller)
 
     async def begin(given: dict[str, Json], caller: Caller) -> str:
         return await runs.begin(agent.id, given)
@@ -74,13 +103,7 @@ def _ask(runs: AgentRuns, agent: AgentTold) -> Tool:
         name=f"ask_{re.sub(r'[^A-Za-z0-9_-]', '_', agent.id)}"[:64],
         title=f"Ask {agent.id}",
         description=f"Asks the agent {agent.id}, and gives its answer.{about}",
-        input_schema=s.closed(
-            {"message": {**s.NAME, "description": "What it is asked, or told to do."}},
-            {
-                "threadId": {**s.NAME, "description": "The conversation to go on with, if the agent remembers."},
-                "resourceId": {**s.NAME, "description": "Whose conversation it is; needed with threadId."},
-            },
-        ),
+        input_schema=s.closed({"message": _MESSAGE}, _CONVERSATION),
         output_schema=_RUN,
         hints=_ACTS,
         toolset=TOOLSET,
@@ -134,9 +157,9 @@ def _list(runs: AgentRuns) -> Tool:
     )
 
 
-def _suspended(runs: AgentRuns, agents: Sequence[AgentTold]) -> Tool:
+def _suspended(runs: AgentRuns) -> Tool:
     async def call(given: dict[str, Json], caller: Caller) -> Answer:
-        asked = [given["agentId"]] if given.get("agentId") else [each.id for each in agents]
+        asked = [given["agentId"]] if given.get("agentId") else [each["id"] for each in await runs.agents()]
         found = [run for agent in asked for run in await runs.suspended(agent)]
         return Answer({"runs": found[: given.get("limit", 50)], "total": len(found)})
 

@@ -21,7 +21,7 @@ TOOLSETS = {
     "runs": "runs: list, show, cancel, start once more",
     "events": "events: send, list, show",
     "functions": "functions: list, show, invoke, pause, replay",
-    "apps": "apps: list, show",
+    "apps": "apps: list, show, sync",
     "diagnose": "why a run failed, and which stand still",
     "server": "whether the server answers",
     agents.TOOLSET: "agents: ask them, and decide what waits for a person",

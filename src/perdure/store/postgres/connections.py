@@ -7,8 +7,9 @@ Nothing is left in a session: no setting, no listening, nothing prepared that wo
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -21,6 +22,8 @@ _CONNECT_TIMEOUT: Final = 10.0
 _COMMAND_TIMEOUT: Final = 90.0
 """Longer than what the server itself lets statements take: beyond it, it is the network that is silent (seconds)."""
 _STATEMENTS: Final = 256
+_HOST: Final = r"(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?"
+_HOSTS: Final = re.compile(f"{_HOST}(?:,{_HOST})*")
 
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """All that a connection, or what is asked through it, can fail with."""
@@ -59,16 +62,23 @@ def is_passing(error: BaseException) -> bool:
 
 
 def shown(dsn: str) -> str:
-    """The DSN without the password.
+    """The DSN without the password; no more than its kind where that is not encoded, and breaks it.
 
-    >>> shown("postgresql://app:secret@db/shop?sslmode=require")
-    'postgresql://app:***@db/shop?sslmode=require'
+    >>> shown("postgresql://app:secret@db/shop?sslmode=require"), shown("postgresql://app:sec/ret@db/shop")
+    ('postgresql://app:***@db/shop?sslmode=require', 'postgresql://***')
     """
     parts = urlsplit(dsn)
     userinfo, at, hosts = parts.netloc.rpartition("@")
+    if _is_broken(parts):
+        return f"{parts.scheme}://***"
     user, colon, _ = userinfo.partition(":")
     query = urlencode([(name, "***" if "password" in name else value) for name, value in parse_qsl(parts.query)])
     return urlunsplit(parts._replace(netloc=f"{user}:***@{hosts}" if colon else f"{userinfo}{at}{hosts}", query=query))
+
+
+def _is_broken(parts: SplitResult) -> bool:
+    """Whether something in a DSN ends for parsers what it is in, so that its parts are not what they seem."""
+    return "@" in parts.path + parts.fragment or not _HOSTS.fullmatch(parts.netloc.rpartition("@")[2])
 
 
 class Dsn:
@@ -77,6 +87,8 @@ class Dsn:
     def __init__(self, text: str) -> None:
         self.shown = shown(text)
         parts = urlsplit(text)
+        if _is_broken(parts):
+            raise StoreError(f"{self.shown}: in a password / ? # and @ are percent-encoded, and a port is a number")
         query = parse_qsl(parts.query, keep_blank_values=True)
         sizes = [value for name, value in query if name == "statement_cache_size"]
         if any(not size.isdecimal() for size in sizes):

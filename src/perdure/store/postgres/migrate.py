@@ -2,7 +2,8 @@
 
 A migration has up to two parts. What "pre" does, nodes of the version before bear (it adds); it is done by the first
 node of the new version that starts. "post" (it removes) is done by a start that finds no older node alive. So a
-cluster is upgraded node by node. All of it is under an advisory lock: several nodes may start at once.
+cluster is upgraded node by node, also over several versions: a "post" that has to wait holds up no later "pre", so
+none may rest on what an earlier "post" does. All of it is under an advisory lock: several nodes may start at once.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ async def migrate(connection: Connection[Any]) -> int:
             if (migration.version, migration.part) in done:
                 continue
             if migration.part == "post" and await _older_alive(connection, migration.version):
-                break
+                continue
             await connection.execute(migration.sql)
             await connection.execute(QUERIES["put_version"].sql, migration.version, migration.part)
     return max(version, known[-1].version)

@@ -290,7 +290,7 @@ LIMIT CASE WHEN $2::bigint >= 0 THEN $2::bigint END
 
 -- :name jobs_of_run
 SELECT :columns(job) FROM perdure.job WHERE id >= $1 AND id < $2
-LIMIT CASE WHEN $3::bigint >= 0 THEN $3::bigint END
+ORDER BY id LIMIT CASE WHEN $3::bigint >= 0 THEN $3::bigint END
 
 -- :name cron_jobs
 SELECT :columns(job) FROM perdure.job WHERE id >= 'cron:' || $1::text || ':' AND id < 'cron:' || $1::text || ';'
@@ -635,6 +635,10 @@ SELECT perdure.tell_2(news) FROM unnest($1::text[]) AS news
 
 -- :name now
 SELECT perdure.now_1()
+
+-- No part of a dump, or of a copy; and the standby that becomes the primary has the same.
+-- :name identity
+SELECT (SELECT oid FROM pg_database WHERE datname = current_database()) || '.' || 'perdure.node'::regclass::oid
 
 -- :name join_bus
 UPDATE perdure.node SET bus = $2 WHERE id = $1

@@ -15,6 +15,7 @@ import asyncpg
 
 from perdure.engine.turn import Decision, Read
 from perdure.model.errors import StoreError
+from perdure.model.json import Json
 from perdure.store.postgres.connections import FAILURES, Dsn, Readers, is_gone
 from perdure.store.postgres.link import Link
 from perdure.store.postgres.listener import Listener, Teller
@@ -45,6 +46,7 @@ class PostgresStore:
         self._listener: Listener | None = None
         self._teller: Teller | None = None
         self._told: Callable[[Iterable[str]], None] = lambda _: None
+        self.submitted = 0
 
     def _link(self) -> Link:
         return Link(self._dsn, uuid.uuid4().hex)
@@ -65,6 +67,7 @@ class PostgresStore:
         self._readers = Readers(self._dsn, _READERS)
 
     def submit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
+        self.submitted += 1
         return self._require().submit(begin)
 
     async def view(self, begin: Callable[[], Decision[T]]) -> T:
@@ -107,10 +110,18 @@ class PostgresStore:
         return self._writer
 
     async def time(self) -> int:
+        found: int = await self._value("now")
+        return found
+
+    async def identity(self) -> str:
+        found: str = await self._value("identity")
+        return found
+
+    async def _value(self, query: str) -> Json:
         connection = await self._reader()
         broken = True
         try:
-            found: int = await connection.fetchval(QUERIES["now"].sql)
+            found: Json = await connection.fetchval(QUERIES[query].sql)
             broken = False
             return found
         except FAILURES as error:

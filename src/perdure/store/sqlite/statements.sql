@@ -242,7 +242,7 @@ SELECT * FROM job WHERE state = 1 ORDER BY rank, id LIMIT ?
 SELECT id FROM job WHERE state = 3 AND blocked_on = ? ORDER BY rank, id LIMIT ?
 
 -- :name jobs_of_run
-SELECT * FROM job WHERE id >= ? AND id < ? LIMIT ?
+SELECT * FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
 
 -- :name cron_jobs
 SELECT * FROM job WHERE id >= 'cron:' || ?1 || ':' AND id < 'cron:' || ?1 || ';'

@@ -44,6 +44,7 @@ class SqliteStore:
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._idle_readers: list[sqlite3.Connection] = []
+        self.submitted = 0
 
     async def open(self) -> None:
         if self._lock is not None:
@@ -82,6 +83,7 @@ class SqliteStore:
         connection.execute("DELETE FROM node")
 
     def submit(self, begin: Callable[[], Decision[T]]) -> Awaitable[T]:
+        self.submitted += 1
         # The writer's own future: a coroutine around it would be a good part of what a commit costs the loop.
         return self._inline(begin) if self._writer is None else self._writer.submit(begin)
 
@@ -133,6 +135,10 @@ class SqliteStore:
     async def join_bus(self, node: str, bus: str | None) -> bool:
         """There is nobody else."""
         return False
+
+    async def identity(self) -> str:
+        """There is nobody else."""
+        return ""
 
     def _require(self) -> sqlite3.Connection:
         if self._connection is None:
