@@ -61,7 +61,7 @@ demo: venv ## what perdure promises, end to end: processes killed in the middle,
 
 .PHONY: test
 test: venv ## run the tests
-	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Some 15 minutes. PERDURE_CLUSTER_SEED takes another course.
 .PHONY: chaos

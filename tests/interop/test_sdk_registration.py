@@ -46,7 +46,8 @@ async def test_an_app_moves_to_another_address(sdks: None, tmp_path: Path) -> No
 
 
 async def test_runs_survive_their_app(sdks: None, tmp_path: Path, free_port: int) -> None:
-    async with running(tmp_path, "--no-discovery", "--no-poll", "--retry-interval", "1") as fleet:
+    # Longer than an app takes to start on a busy machine: none of the attempts may find it away.
+    async with running(tmp_path, "--no-discovery", "--no-poll", "--retry-interval", "4") as fleet:
         app = fleet.process("py-fastapi", "py-fastapi")
         await app.start(PORT=str(free_port))
         # Its step is being done when the app dies: the call fails, and is made again to the app that is back.

@@ -94,7 +94,7 @@ class World:
     def request(self, method: str, path: str, body: bytes = b"") -> httpx2.Response:
         filled = path.format(
             key="key", slug="shop-plain", run_id=self.run_id, event_id=UNKNOWN, app_id="shop", function_id="plain",
-            id="shop" if "/apps/" in path else self.run_id,
+            id="shop" if "/apps/" in path else self.run_id, step_id=UNKNOWN, env_id="branch",
         )  # fmt: skip
         headers = {"content-type": "application/json"}
         return self.runner.run(self.wire.http.request(method, filled, content=body, headers=headers))
