@@ -117,7 +117,7 @@ class Reader:
         self._after = after
         self._from_start = after == 0
         self._everything = everything
-        self._over = self._waited = self._done = False
+        self._heard = self._over = self._waited = self._done = False
         self._overview: Overview | None = None
 
     def on_ended(self, _: Ended) -> None:
@@ -150,6 +150,9 @@ class Reader:
                     self._after = floor
                     continue
             if events:
+                if not self._heard:
+                    # What it said before may have reached nobody: the run had not begun to speak.
+                    self._heard, self._told_at = True, float("-inf")
                 self._after = events[-1].offset
                 counting = self._counting(events, overview)
                 if counting:

@@ -248,12 +248,17 @@ async def test_what_is_followed_on_another_node_is_kept_soon(
 
     async with cluster(postgres_url, build, build) as (one, other), asyncio.timeout(60):
         run = await one.trigger("t-f")
-        async for event in other.run(run.run_id).stream():
-            if event.data == "one":
-                await soon(lambda: _is(lambda: one.streams._tails[run.run_id]._followed_until > 0))
-                goes_on.set()
-            elif event.data == "two":
-                heard.set()
+
+        async def go_on_when_followed() -> None:
+            await soon(lambda: _is(lambda: one.streams._tails[run.run_id]._followed_until > 0))
+            goes_on.set()
+
+        async with asyncio.TaskGroup() as group:
+            async for event in other.run(run.run_id).stream():
+                if event.data == "one":
+                    group.create_task(go_on_when_followed())
+                elif event.data == "two":
+                    heard.set()
         assert heard.is_set()
 
 
